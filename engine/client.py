@@ -1,0 +1,231 @@
+"""The one Python client of the engine: the app, the command line and notebooks use it. No torch, no DuckDB."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+
+from data.paths import state_dir
+
+TERMINAL = ("done", "failed", "cancelled", "interrupted")
+RESUMABLE = ("failed", "cancelled", "interrupted")
+START_TIMEOUT = 60.0
+
+
+class EngineError(Exception):
+    """The engine refused a call. `message` is one sentence; `status` the HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        self.message = message
+        super().__init__(message)
+
+
+class EngineDown(EngineError):
+    """No engine answers."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "The engine is not running; start it with `concordance up`.")
+
+
+def connect(start: bool = True) -> "Client":
+    """A client of this machine's engine; starts one in the background when none runs and `start` is true.
+
+    Raises EngineDown when none answers.
+    """
+    client = _running()
+    if client is None and start:
+        start_engine()
+        client = _running()
+    if client is None:
+        raise EngineDown
+    return client
+
+
+def _running() -> "Client | None":
+    home = state_dir()
+    try:
+        address = json.loads((home / "engine.json").read_text())["address"]
+        token = (home / "token").read_text().strip()
+        client = Client(address, token)
+        client.health()
+    except (OSError, ValueError, KeyError, EngineError):
+        return None
+    return client
+
+
+def start_engine() -> "subprocess.Popen[bytes]":
+    """Start an engine process of its own session and wait until it answers. Raises EngineDown."""
+    home = state_dir()
+    with (home / "engine.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "engine.server"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "CONCORDANCE_HOME": str(home)},
+        )
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if _running() is not None:
+            return process
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    tail = (home / "engine.log").read_text(errors="replace").strip().splitlines()[-1:]
+    raise EngineError(503, f"The engine did not start; {home / 'engine.log'} ends with: {''.join(tail)}")
+
+
+class Client:
+    """Calls of the engine's HTTP API, one method each; tables come back as Arrow."""
+
+    def __init__(self, address: str, token: str) -> None:
+        self.address = address
+        headers = {"Authorization": f"Bearer {token}"}
+        self._http = httpx.Client(base_url=address, headers=headers, timeout=120, trust_env=False)
+
+    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise EngineDown from error
+        if response.is_error:
+            try:
+                detail = response.json()["detail"]
+            except (ValueError, KeyError):
+                detail = response.text
+            raise EngineError(response.status_code, detail if isinstance(detail, str) else json.dumps(detail))
+        return response
+
+    def _json(self, method: str, path: str, **options: Any) -> Any:
+        return self._call(method, path, **options).json()
+
+    def health(self) -> dict[str, Any]:
+        return self._json("GET", "/health")
+
+    def system(self) -> dict[str, Any]:
+        """Versions, devices, disk, paths and offline assets of the engine's machine."""
+        return self._json("GET", "/system")
+
+    def studies(self) -> list[dict[str, Any]]:
+        """Name, title, paper, config schema, presets and claims of every study."""
+        return self._json("GET", "/studies")
+
+    def submit(
+        self,
+        study: str,
+        config: dict[str, Any],
+        seeds: list[int],
+        preset: str | None = None,
+        data_seed: int = 0,
+    ) -> dict[str, Any]:
+        """Queue a run, or return the one that exists with this identity. Raises EngineError (422) on bad input."""
+        body = {"study": study, "config": config, "seeds": seeds, "preset": preset, "data_seed": data_seed}
+        return self._json("POST", "/runs", json=body)
+
+    def estimate(
+        self, study: str, config: dict[str, Any], seeds: list[int], preset: str | None = None
+    ) -> dict[str, Any]:
+        """Expected seconds, memory_bytes and disk_bytes of a run."""
+        body = {"study": study, "config": config, "seeds": seeds, "preset": preset}
+        return self._json("POST", "/estimate", json=body)
+
+    def runs(
+        self, study: str | None = None, state: str | None = None, limit: int = 100, offset: int = 0
+    ) -> list[dict[str, Any]]:
+        """Runs, newest first."""
+        query = {"study": study, "state": state, "limit": limit, "offset": offset}
+        return self._json("GET", "/runs", params={k: v for k, v in query.items() if v is not None})
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        return self._json("GET", f"/runs/{run_id}")
+
+    def events(self, run_id: str, cursor: int = 0, max_points: int = 2000) -> dict[str, Any]:
+        """New event rows since `cursor`, thinned on the server, with the next cursor."""
+        return self._json(
+            "GET", f"/runs/{run_id}/events", params={"cursor": cursor, "max_points": max_points}
+        )
+
+    def log(self, run_id: str, cursor: int = 0) -> dict[str, Any]:
+        """Text of the worker's output since byte `cursor` (at most the last 20 kB), with the next cursor."""
+        return self._json("GET", f"/runs/{run_id}/log", params={"cursor": cursor})
+
+    def cancel(self, run_id: str) -> dict[str, Any]:
+        return self._json("POST", f"/runs/{run_id}/cancel")
+
+    def resume(self, run_id: str) -> dict[str, Any]:
+        return self._json("POST", f"/runs/{run_id}/resume")
+
+    def wait(self, run_id: str, poll: float = 0.3) -> dict[str, Any]:
+        """Block until the run is over."""
+        while (run := self.run(run_id))["state"] not in TERMINAL:
+            time.sleep(poll)
+        return run
+
+    def table(
+        self,
+        run_id: str,
+        name: str,
+        columns: list[str] | None = None,
+        where: dict[str, Any] | None = None,
+        order: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> pa.Table:
+        """Rows of a run's table; `where` holds equality filters, `order` a column, `-column` for descending."""
+        body = {"columns": columns, "where": where or {}, "order": order, "limit": limit, "offset": offset}
+        return _arrow(self._call("POST", f"/runs/{run_id}/tables/{name}", json=body))
+
+    def match(self, a: tuple[str, int], b: tuple[str, int], subset: str = "alive") -> dict[str, Any]:
+        """Match two SAEs, each (run id, seed), of one run or of two: {"summary": dict, "matches": table}."""
+        query = {"run_a": a[0], "seed_a": a[1], "run_b": b[0], "seed_b": b[1], "subset": subset}
+        response = self._call("GET", "/match", params=query)
+        table = _arrow(response)
+        metadata = table.schema.metadata or {}
+        return {"summary": json.loads(metadata[b"summary"]), "matches": table}
+
+    def claims(self, study: str) -> pa.Table:
+        """The newest measured figure of every claim of a study."""
+        return _arrow(self._call("GET", f"/studies/{study}/claims"))
+
+    def claim_runs(self, study: str, preset: str, seeds: int) -> list[str]:
+        """Queue every run the study's claims need; the ids, in order."""
+        return self._json("POST", f"/studies/{study}/claims/runs", json={"preset": preset, "seeds": seeds})
+
+    def measure_claims(self, study: str, preset: str, runs: list[str], seeds: int) -> list[dict[str, Any]]:
+        """Measure the claims on finished runs and store the table."""
+        body = {"preset": preset, "runs": runs, "seeds": seeds}
+        return self._json("POST", f"/studies/{study}/claims/measure", json=body, timeout=600)
+
+    def verify(self, study: str, preset: str = "standard", seeds: int = 5) -> list[dict[str, Any]]:
+        """Train what the claims need, measure them, store and return the rows."""
+        runs = self.claim_runs(study, preset, seeds)
+        for run in runs:
+            self.wait(run)
+        return self.measure_claims(study, preset, runs, seeds)
+
+    def export_figure(self, figure: str, format: str, width: int = 700, height: int = 450) -> bytes:
+        """Render plotly JSON as svg, pdf or png with the engine's one kept browser."""
+        query = {"format": format, "width": width, "height": height}
+        return self._call("POST", "/figures", params=query, content=figure.encode()).content
+
+    def store_check(self) -> dict[str, Any]:
+        return self._json("POST", "/store/check", timeout=600)
+
+    def store_rebuild(self) -> dict[str, Any]:
+        return self._json("POST", "/store/rebuild", timeout=600)
+
+    def shutdown(self) -> None:
+        self._json("POST", "/shutdown")
+
+
+def _arrow(response: httpx.Response) -> pa.Table:
+    return pa.ipc.open_stream(io.BytesIO(response.content)).read_all()
