@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -197,20 +196,19 @@ class Client:
         return _arrow(self._call("GET", f"/studies/{study}/claims"))
 
     def claim_runs(self, study: str, preset: str, seeds: int) -> list[str]:
-        """Queue every run the study's claims need; the ids, in order."""
+        """Queue every run the study's claims need; their ids."""
         return self._json("POST", f"/studies/{study}/claims/runs", json={"preset": preset, "seeds": seeds})
 
-    def measure_claims(self, study: str, preset: str, runs: list[str], seeds: int) -> list[dict[str, Any]]:
-        """Measure the claims on finished runs and store the table."""
-        body = {"preset": preset, "runs": runs, "seeds": seeds}
+    def measure_claims(self, study: str, preset: str, seeds: int) -> list[dict[str, Any]]:
+        """Measure the claims on the finished runs, store and return the rows."""
+        body = {"preset": preset, "seeds": seeds}
         return self._json("POST", f"/studies/{study}/claims/measure", json=body, timeout=600)
 
     def verify(self, study: str, preset: str = "standard", seeds: int = 5) -> list[dict[str, Any]]:
         """Train what the claims need, measure them, store and return the rows."""
-        runs = self.claim_runs(study, preset, seeds)
-        for run in runs:
+        for run in self.claim_runs(study, preset, seeds):
             self.wait(run)
-        return self.measure_claims(study, preset, runs, seeds)
+        return self.measure_claims(study, preset, seeds)
 
     def export_figure(self, figure: str, format: str, width: int = 700, height: int = 450) -> bytes:
         """Render plotly JSON as svg, pdf or png with the engine's one kept browser."""

@@ -1,0 +1,59 @@
+"""Claims of a study: which runs they need, and their measured figures."""
+
+import json
+import time
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from engine.scheduler import Scheduler, find_study
+from engine.store import Store
+from engine.studies.base import Claim, Measurement
+
+NOT_TESTED = Measurement(None, None, None, 0, None, None, "not tested")
+
+
+def claim_runs(scheduler: Scheduler, study: str, preset: str, seeds: int) -> list[str]:
+    """Submit every run the claims need at a preset; the distinct ids in order."""
+    ids = [run for claim in find_study(study).claims for run in _runs(scheduler, study, claim, preset, seeds)]
+    return list(dict.fromkeys(ids))
+
+
+def _runs(scheduler: Scheduler, study: str, claim: Claim, preset: str, seeds: int) -> list[str]:
+    needed = list(range(max(seeds, claim.min_seeds)))
+    return [
+        scheduler.submit(study, request["preset"], request["config"], needed, 0)
+        for request in claim.runs(preset)
+    ]
+
+
+def measure(scheduler: Scheduler, store: Store, study: str, preset: str, seeds: int) -> list[dict[str, Any]]:
+    """Measure every claim on its finished runs; store and return the rows. An unfinished run means *not tested*."""
+    rows = []
+    for claim in find_study(study).claims:
+        runs = _runs(scheduler, study, claim, preset, seeds)
+        done = runs and all(scheduler.get(run).state["state"] == "done" for run in runs)
+        measured = claim.measure([_tables(store, study, run) for run in runs]) if done else NOT_TESTED
+        rows.append(
+            {
+                "study": study,
+                "claim": claim.name,
+                "sentence": claim.sentence,
+                "paper": claim.paper,
+                "rule": claim.rule,
+                **asdict(measured),
+                "baseline_name": claim.baseline_name,
+                "preset": preset,
+                "runs": json.dumps(runs),
+                "created": time.time(),
+            }
+        )
+    store.save_claims(study, rows)
+    return rows
+
+
+def _tables(store: Store, study: str, run: str) -> dict[str, pa.Table]:
+    wanted = ("saes", "pairs", "trajectory", "gt_trajectory")
+    names = [name for name in wanted if name in find_study(study).tables]
+    return {name: store.rows(run, name, None, {}, None, None, 0).read_all() for name in names}

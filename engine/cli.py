@@ -1,0 +1,329 @@
+"""The `concordance` command."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import webbrowser
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from engine import client as engine_client
+from engine.client import Client, EngineError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Concordance: do the same variables come back?"
+)
+store_app = typer.Typer(no_args_is_help=True, help="Check the store, or rebuild it from the run directories.")
+app.add_typer(store_app, name="store")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+RunId = Annotated[str, typer.Argument(help="A run's id; `concordance runs` lists them.")]
+USAGE_ERROR, RUN_FAILED = 2, 1
+
+
+def main() -> None:
+    """Entry point: an engine's refusal becomes one sentence on stderr and exit status 2."""
+    try:
+        app()
+    except EngineError as error:
+        print(error.message, file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+
+
+def _show(value: Any, as_json: bool, text: str) -> None:
+    print(json.dumps(value, indent=2) if as_json else text)
+
+
+def _fail(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise typer.Exit(USAGE_ERROR)
+
+
+def _line(run: dict[str, Any]) -> str:
+    progress = run["progress"]
+    share = f"{100 * progress['done'] / progress['total']:3.0f} % {progress['stage']}" if progress else ""
+    place = f"place {run['queue_place']} in the queue" if run["queue_place"] else ""
+    return f"{run['id']}  {run['state']:<11}  {run['study']}  {run['preset'] or '-':<8}  seeds {','.join(map(str, run['seeds']))}  {share}{place}{run['error'] or ''}"
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="Port of the app.")] = 8501,
+    browser: Annotated[bool, typer.Option(help="Open the app in a browser.")] = True,
+) -> None:
+    """Start the engine and the app, print and open the address; Ctrl-C stops both."""
+    _prepare()
+    _check_port(port)
+    engine = _engine_process()
+    address = f"http://127.0.0.1:{port}"
+    streamlit = _start_app(port)
+    try:
+        _wait_for_app(address, streamlit)
+        print(f"Concordance is running at {address}  (Ctrl-C stops it)", flush=True)
+        if browser and (os.environ.get("DISPLAY") or sys.platform == "darwin" or os.name == "nt"):
+            webbrowser.open(address)
+        signal.signal(signal.SIGTERM, _interrupt)
+        streamlit.wait()
+    except KeyboardInterrupt:
+        print("Stopping; running jobs are checkpointed and can be resumed.")
+    finally:
+        streamlit.terminate()
+        streamlit.wait()
+        if engine is not None:
+            engine.terminate()
+            engine.wait()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _prepare() -> None:
+    from data.assets import AssetMissing
+
+    from engine.language_model import bundled_is_prepared, prepare_bundled
+
+    if bundled_is_prepared():
+        return
+    print("Preparing the bundled language model and corpora, once (about half a minute) …", flush=True)
+    try:
+        prepare_bundled()
+    except AssetMissing as error:
+        print(f"{error} Worlds and your own models work without it.", file=sys.stderr)
+
+
+def _check_port(port: int) -> None:
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            _fail(f"port: {port} is in use; close that program or choose another with --port.")
+
+
+def _engine_process() -> "subprocess.Popen[bytes] | None":
+    """Start an engine; None when one runs already (it then outlives this command)."""
+    try:
+        engine_client.connect(start=False)
+    except EngineError:
+        return engine_client.start_engine()
+    return None
+
+
+def _start_app(port: int) -> "subprocess.Popen[bytes]":
+    folder = Path(__file__).resolve().parent.parent / "app"
+    options = {
+        "server.port": port,
+        "server.address": "127.0.0.1",
+        "server.headless": "true",
+        "browser.gatherUsageStats": "false",
+    }
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    command = [sys.executable, "-m", "streamlit", "run", "home.py", *flags]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+
+
+def _wait_for_app(address: str, process: "subprocess.Popen[bytes]") -> None:
+    import httpx
+
+    for _ in range(600):
+        if process.poll() is not None:
+            _fail("The app did not start; its message stands above.")
+        try:
+            if httpx.get(f"{address}/_stcore/health", trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    _fail("The app did not answer within a minute.")
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(help="Study name, for example sae_consistency.")],
+    preset: Annotated[str | None, typer.Option(help="Named starting values: tour, standard, paper …")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many initialisation seeds: 0, 1, … N-1.")] = 3,
+    seed_list: Annotated[str | None, typer.Option(help="Explicit seeds, for example 4,5,6.")] = None,
+    data_seed: Annotated[int, typer.Option(min=0, help="Seed of the data order.")] = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A config field, name=value; repeatable.")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a run (starting an engine if none runs); a run that exists is returned."""
+    chosen = _seed_list(seed_list) if seed_list else list(range(seeds))
+    client = engine_client.connect()
+    queued = client.submit(study, _settings(set_ or []), chosen, preset, data_seed)
+    if wait:
+        queued = _follow(client, queued["id"], quiet=as_json)
+    _show({**queued, "results": _results(client, queued)}, as_json, _line(queued))
+    if wait and queued["state"] != "done":
+        raise typer.Exit(RUN_FAILED)
+
+
+def _seed_list(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        _fail(f"seed-list: {text!r} is not a list of whole numbers; write for example 4,5,6.")
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            _fail(f"set: {pair!r} is not name=value; write for example --set d_sae=2304.")
+        settings[name] = value
+    return settings
+
+
+def _follow(client: Client, run_id: str, quiet: bool) -> dict[str, Any]:
+    shown = ""
+    while (current := client.run(run_id))["state"] not in engine_client.TERMINAL:
+        progress = current["progress"]
+        if progress and not quiet:
+            eta = progress["eta_s"]
+            text = f"{progress['stage']}: {100 * progress['done'] / progress['total']:.0f} %"
+            text += f", {eta:.0f} s left" if eta else ""
+            if text != shown:
+                print(f"\r{text:<70}", end="", file=sys.stderr, flush=True)
+            shown = text
+        time.sleep(0.3)
+    if shown:
+        print(file=sys.stderr)
+    return current
+
+
+def _results(client: Client, run: dict[str, Any]) -> dict[str, Any] | None:
+    """The small result tables of a finished run."""
+    if run["state"] != "done":
+        return None
+    tables = next(study["tables"] for study in client.studies() if study["name"] == run["study"])
+    return {
+        name: client.table(run["id"], name, limit=1000).drop_columns(["run_id"]).to_pylist()
+        for name in tables
+        if name in ("saes", "pairs")
+    }
+
+
+@app.command()
+def runs(
+    study: Annotated[str | None, typer.Option(help="Only this study.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, newest first."""
+    found = engine_client.connect().runs(study, state, limit)
+    _show(
+        found,
+        as_json,
+        "\n".join(map(_line, found))
+        or "No runs yet; start one with `concordance run sae_consistency --preset tour`.",
+    )
+
+
+@app.command()
+def logs(run_id: RunId, as_json: AsJson = False) -> None:
+    """Print a run's messages, latest metrics and worker output."""
+    client = engine_client.connect()
+    rows = client.events(run_id)["rows"]
+    text = client.log(run_id)["text"]
+    lines = [row["text"] for row in rows if row["kind"] == "message"]
+    lines += [
+        str({k: v for k, v in row.items() if k not in ("t", "kind")}) for row in rows if row["kind"] == "log"
+    ][-10:]
+    _show({"events": rows, "output": text}, as_json, "\n".join([*lines, text]).strip())
+
+
+@app.command()
+def cancel(run_id: RunId, as_json: AsJson = False) -> None:
+    """Stop a run; it keeps its checkpoint."""
+    client = engine_client.connect()
+    client.cancel(run_id)
+    stopped = client.wait(run_id)
+    _show(stopped, as_json, _line(stopped))
+
+
+@app.command()
+def resume(
+    run_id: RunId,
+    wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a cancelled, interrupted or failed run from its last checkpoint."""
+    client = engine_client.connect()
+    resumed = client.resume(run_id)
+    if wait:
+        resumed = _follow(client, run_id, quiet=as_json)
+    _show(resumed, as_json, _line(resumed))
+
+
+@app.command()
+def verify(
+    study: Annotated[str | None, typer.Argument(help="Study name; or --all.")] = None,
+    preset: Annotated[str, typer.Option(help="Preset the claims are tested at.")] = "standard",
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds per run; a claim may ask for more.")] = 5,
+    all_: Annotated[bool, typer.Option("--all", help="Every study.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train what the claims of a study need, and say of each whether it is shown."""
+    client = engine_client.connect()
+    if (study is None) == (not all_):
+        _fail("study: name one study or pass --all.")
+    names = [item["name"] for item in client.studies()] if all_ else [str(study)]
+    rows = []
+    for name in names:
+        for run_id in client.claim_runs(name, preset, seeds):
+            _follow(client, run_id, quiet=as_json)
+        rows += client.measure_claims(name, preset, seeds)
+    _show({"claims": rows}, as_json, "\n".join(map(_claim_line, rows)))
+
+
+def _claim_line(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return f"{row['verdict']:<10}  {row['claim']}: paper {row['paper']}"
+    interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
+    return (
+        f"{row['verdict']:<10}  {row['claim']}: {row['value']:.3f}{interval}, {row['seeds']} seeds; "
+        f"chance {row['chance']:.3f}; baseline {row['baseline']:.3f}; paper {row['paper']}"
+    )
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Report versions, devices, folders, the browser for exports, and offline assets."""
+    report = engine_client.connect().system()
+    missing = [asset["problem"] for asset in report["assets"].values() if asset["problem"]]
+    lines = [f"{name}: {value}" for name, value in report.items() if name != "assets"]
+    lines += missing or ["Every offline asset is in place."]
+    _show(report, as_json, "\n".join(lines))
+
+
+@store_app.command("check")
+def store_check(as_json: AsJson = False) -> None:
+    """Compare the database with the run directories and their hashes."""
+    found = engine_client.connect().store_check()
+    _show(found, as_json, "\n".join(found["problems"]) or "The store is sound.")
+    if not found["sound"]:
+        raise typer.Exit(RUN_FAILED)
+
+
+@store_app.command("rebuild")
+def store_rebuild(as_json: AsJson = False) -> None:
+    """Build the database anew from the run directories."""
+    found = engine_client.connect().store_rebuild()
+    _show(found, as_json, f"Rebuilt from {found['runs']} runs.")
+
+
+if __name__ == "__main__":
+    main()

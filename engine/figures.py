@@ -1,0 +1,60 @@
+"""Static export of plotly figures with one kept browser."""
+
+import json
+import threading
+from typing import Any
+
+from engine.errors import UserError
+
+FORMATS = ("svg", "pdf", "png")
+MAX_BYTES = 32 * 1024 * 1024
+NO_BROWSER = "Chrome or Chromium was not found; install it (Debian: apt-get install chromium), or use the picture's own SVG button."
+
+
+class FigureServer:
+    """Renders figures one at a time; the browser starts with the first and stays."""
+
+    def __init__(self) -> None:
+        self._started = False
+        self._rendering = threading.Lock()
+
+    def render(self, figure: bytes, format: str, width: int, height: int) -> bytes:
+        """Plotly JSON → bytes of `format` (svg, pdf, png at twice the size), width and height in CSS pixels.
+
+        Raises UserError for a bad format, size or figure, or when there is no browser.
+        """
+        if format not in FORMATS:
+            raise UserError("format", f"{format!r} is not one of {', '.join(FORMATS)}.")
+        if not (100 <= width <= 4000 and 100 <= height <= 4000):
+            raise UserError("width", "width and height must lie between 100 and 4000 pixels.")
+        if len(figure) > MAX_BYTES:
+            raise UserError("figure", f"it is larger than {MAX_BYTES // 1024**2} MB; thin its data.")
+        try:
+            spec = json.loads(figure)
+        except ValueError:
+            raise UserError("figure", "it is not plotly JSON; send Figure.to_json().") from None
+        with self._rendering:
+            return self._render(spec, format, width, height)
+
+    def _render(self, spec: dict[str, Any], format: str, width: int, height: int) -> bytes:
+        import kaleido
+
+        if not self._started:
+            _require_browser()
+            kaleido.start_sync_server(silence_warnings=True)
+            self._started = True
+        options = {"format": format, "width": width, "height": height, "scale": 2 if format == "png" else 1}
+        return kaleido.calc_fig_sync(spec, opts=options)
+
+    def close(self) -> None:
+        if self._started:
+            import kaleido
+
+            kaleido.stop_sync_server(silence_warnings=True)
+
+
+def _require_browser() -> None:
+    from choreographer.browsers.chromium import Chromium
+
+    if not Chromium.find_browser(skip_local=False):
+        raise UserError("format", NO_BROWSER)

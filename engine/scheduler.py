@@ -1,0 +1,287 @@
+"""The life of a run: queue, start, watch, cancel, resume, and recovery when the engine starts."""
+
+import hashlib
+import json
+import shlex
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from data.files import atomic_folder, read_json, write_json
+from engine.errors import UserError
+from engine.events import read_events
+from engine.executors import Executor
+from engine.store import Store
+from engine.studies import STUDIES
+from engine.studies.base import Study, parse_config
+
+POLL = 0.2
+GRACE = 4.0
+RESUMABLE = ("failed", "cancelled", "interrupted")
+DIED = "The worker process died before it finished; resume to go on from the last checkpoint."
+SHUT_DOWN = "The engine was stopped; resume to go on from the last checkpoint."
+
+
+class Entry:
+    """A run the scheduler knows: its immutable record, its state and how far its events are read."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.record: dict[str, Any] = read_json(directory / "config.json")
+        self.state: dict[str, Any] = read_json(directory / "state.json")
+        self.progress: dict[str, Any] | None = None
+        self.cursor = 0
+        self.outcome: dict[str, Any] | None = None
+        self.kill_at: float | None = None
+
+    def update(self, **changes: Any) -> None:
+        self.state.update(changes)
+        write_json(self.directory / "state.json", self.state)
+
+    def skip_events(self) -> None:
+        """Forget the events of earlier attempts."""
+        events = self.directory / "events.jsonl"
+        self.cursor = events.stat().st_size if events.exists() else 0
+        self.outcome, self.progress = None, None
+
+    def read(self) -> None:
+        rows, self.cursor = read_events(self.directory / "events.jsonl", self.cursor)
+        for row in rows:
+            if row["kind"] == "progress":
+                self.progress = {key: row[key] for key in ("done", "total", "stage", "eta_s")}
+            elif row["kind"] == "state":
+                self.outcome = None if row["state"] == "running" else row
+
+
+class Scheduler:
+    """Owns every run's state; one thread moves runs along, API threads ask and command under one lock."""
+
+    def __init__(self, home: Path, store: Store, executor: Executor) -> None:
+        self.home, self.store, self.executor = home, store, executor
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._entries: dict[str, Entry] = {}
+        self._known_activations: set[str] = set()
+        (home / "runs").mkdir(exist_ok=True)
+        for path in (home / "runs").glob("*/state.json"):
+            if not path.parent.name.startswith("."):
+                self._entries[path.parent.name] = Entry(path.parent)
+        for entry in self._entries.values():
+            self._recover(entry)
+        self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def shutdown(self) -> None:
+        """Let every running worker checkpoint and end; their runs become interrupted."""
+        self._stop.set()
+        self._thread.join()
+        running = [entry for entry in self._entries.values() if entry.state["state"] == "running"]
+        for entry in running:
+            self.executor.stop(entry.state["pid"], entry.state["born"], force=False)
+        deadline = time.monotonic() + GRACE
+        for entry in running:
+            while self._alive(entry) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            self.executor.stop(entry.state["pid"], entry.state["born"], force=True)
+            entry.read()
+            self._settle(entry, "interrupted", SHUT_DOWN)
+
+    def submit(
+        self, study_name: str, preset: str | None, overrides: dict[str, Any], seeds: list[int], data_seed: int
+    ) -> str:
+        """Queue a run, or return the id of the one with this identity (put back in the queue if it had ended early)."""
+        study = find_study(study_name)
+        config = parse_config(study, preset, overrides).model_dump(mode="json")
+        seeds = checked_seeds(seeds)
+        record = {
+            "study": study.name,
+            "config": config,
+            "seeds": seeds,
+            "data_seed": data_seed,
+            "fingerprint": study.fingerprint(study.Config(**config)),
+            "code_version": code_version(),
+        }
+        run_id = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
+        with self._lock:
+            if run_id not in self._entries:
+                self._create({**record, "id": run_id, "preset": preset, "created": time.time()})
+            elif self._entries[run_id].state["state"] in RESUMABLE:
+                self.resume(run_id)
+        return run_id
+
+    def _create(self, record: dict[str, Any]) -> None:
+        directory = self.home / "runs" / record["id"]
+        state = {"state": "queued", "created": record["created"], "queued": time.time()}
+        with atomic_folder(directory) as temporary:
+            write_json(temporary / "config.json", record)
+            write_json(temporary / "state.json", {**state, "started": None, "finished": None, "error": None})
+        entry = self._entries[record["id"]] = Entry(directory)
+        self.store.save_run(entry.record, entry.state)
+
+    def get(self, run_id: str) -> Entry:
+        with self._lock:
+            if run_id not in self._entries:
+                raise UserError("run", f"{run_id!r} does not exist; `concordance runs` lists them.")
+            return self._entries[run_id]
+
+    def list(self, study: str | None, state: str | None, limit: int, offset: int) -> list[dict[str, Any]]:
+        with self._lock:
+            chosen = [
+                entry
+                for entry in self._entries.values()
+                if study in (None, entry.record["study"]) and state in (None, entry.state["state"])
+            ]
+            chosen.sort(key=lambda entry: (entry.record["created"], entry.record["id"]), reverse=True)
+            return [self.describe(entry) for entry in chosen[offset : offset + limit]]
+
+    def describe(self, entry: Entry) -> dict[str, Any]:
+        """The run as the API shows it."""
+        with self._lock:
+            queue = self._queue()
+            record = {key: value for key, value in entry.record.items() if key != "created"}
+            shown = {key: entry.state[key] for key in ("state", "created", "started", "finished", "error")}
+            return {
+                **record,
+                **shown,
+                "stopping": entry.kill_at is not None,
+                "progress": entry.progress if entry.state["state"] == "running" else None,
+                "queue_place": queue.index(entry) + 1 if entry in queue else None,
+                "command": command(entry.record),
+            }
+
+    def cancel(self, run_id: str) -> None:
+        """Stop a queued run at once and a running one within seconds; it can be resumed."""
+        entry = self.get(run_id)
+        with self._lock:
+            if entry.state["state"] == "queued":
+                self._settle(entry, "cancelled", None)
+            elif entry.state["state"] == "running" and entry.kill_at is None:
+                entry.kill_at = time.monotonic() + GRACE
+                self.executor.stop(entry.state["pid"], entry.state["born"], force=False)
+
+    def resume(self, run_id: str) -> None:
+        """Queue an ended run again; it goes on from its last sound checkpoint."""
+        entry = self.get(run_id)
+        with self._lock:
+            if entry.state["state"] not in RESUMABLE:
+                raise UserError(
+                    "run", f"{run_id} is {entry.state['state']}; only {', '.join(RESUMABLE)} runs resume."
+                )
+            entry.skip_events()
+            entry.update(state="queued", queued=time.time(), finished=None, error=None)
+            self.store.save_run(entry.record, entry.state)
+
+    def _queue(self) -> "list[Entry]":
+        queued = [entry for entry in self._entries.values() if entry.state["state"] == "queued"]
+        return sorted(queued, key=lambda entry: entry.state["queued"])
+
+    def _loop(self) -> None:
+        while not self._stop.wait(POLL):
+            with self._lock:
+                self._tick()
+
+    def _tick(self) -> None:
+        running = [entry for entry in self._entries.values() if entry.state["state"] == "running"]
+        for entry in running:
+            self._watch(entry)
+        busy = {entry.state["slot"] for entry in running if entry.state["state"] == "running"}
+        free = [slot for slot in range(self.executor.slots) if slot not in busy]
+        for entry, slot in zip(self._queue(), free, strict=False):
+            entry.skip_events()
+            pid, born = self.executor.start(entry.directory, slot)
+            entry.update(state="running", pid=pid, born=born, slot=slot, started=time.time())
+            self.store.save_run(entry.record, entry.state)
+
+    def _watch(self, entry: Entry) -> None:
+        alive = self._alive(entry)
+        entry.read()
+        if alive:
+            if entry.kill_at is not None and time.monotonic() > entry.kill_at:
+                self.executor.stop(entry.state["pid"], entry.state["born"], force=True)
+            return
+        if entry.kill_at is not None and (entry.outcome or {}).get("state") != "done":
+            self._settle(entry, "cancelled", None)
+        else:
+            self._settle(entry, "interrupted", DIED)
+
+    def _alive(self, entry: Entry) -> bool:
+        return self.executor.alive(entry.state["pid"], entry.state["born"])
+
+    def _settle(self, entry: Entry, otherwise: str, error: str | None) -> None:
+        """End a run: as its last event says (done or failed), or as `otherwise`."""
+        told = entry.outcome or {}
+        entry.kill_at = None
+        if told.get("state") in ("done", "failed"):
+            otherwise, error = told["state"], told.get("error")
+        if otherwise == "done":
+            self.store.load_tables(entry.directory)
+        self._register_activations()
+        entry.update(state=otherwise, error=error, finished=told.get("t", time.time()))
+        self.store.save_run(entry.record, entry.state)
+
+    def _register_activations(self) -> None:
+        for manifest in (self.home / "activations").glob("*/manifest.json"):
+            name = manifest.parent.name
+            if not name.startswith(".") and name not in self._known_activations:
+                self.store.register_activations(manifest.parent)
+                self._known_activations.add(name)
+
+    def _recover(self, entry: Entry) -> None:
+        """Bring a state left by an engine that died into line with the run's process and events."""
+        if entry.state["state"] != "running":
+            return
+        entry.read()
+        if not self._alive(entry):
+            self._settle(entry, "interrupted", DIED)
+
+
+def find_study(name: str) -> Study:
+    if name not in STUDIES:
+        raise UserError("study", f"{name!r} does not exist; choose one of {', '.join(STUDIES)}.")
+    return STUDIES[name]
+
+
+def checked_seeds(seeds: list[int]) -> list[int]:
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**31:
+        raise UserError("seeds", "give at least one seed, each a different number from 0 to 2147483647.")
+    return seeds
+
+
+def code_version() -> str:
+    """A hash of every source file that can change what a run computes."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for folder in ("analyses", "data", "engine"):
+        for path in sorted((root / folder).rglob("*.py")):
+            if path.name not in (
+                "server.py",
+                "client.py",
+                "cli.py",
+                "scheduler.py",
+                "store.py",
+                "executors.py",
+            ):
+                digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def command(record: dict[str, Any]) -> str:
+    """The command line that asks for this very run."""
+    study = STUDIES[record["study"]]
+    preset = record["preset"]
+    base = parse_config(study, preset, {}).model_dump(mode="json")
+    words = ["concordance", "run", study.name, *(["--preset", preset] if preset else [])]
+    seeds = record["seeds"]
+    if seeds == list(range(len(seeds))):
+        words += ["--seeds", str(len(seeds))]
+    else:
+        words += ["--seed-list", ",".join(map(str, seeds))]
+    if record["data_seed"]:
+        words += ["--data-seed", str(record["data_seed"])]
+    for name, value in record["config"].items():
+        if value != base.get(name):
+            words += ["--set", f"{name}={value}"]
+    return shlex.join(words)

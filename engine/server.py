@@ -1,0 +1,270 @@
+"""The engine's HTTP API on loopback; every call but /health needs the token. `python -m engine.server`."""
+
+import argparse
+import fcntl
+import io
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import uvicorn
+from fastapi import Body, Depends, FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, Field
+
+from data.files import atomic_write, write_json
+from data.paths import state_dir
+from engine import claims, system
+from engine.errors import UserError
+from engine.events import read_events, thin
+from engine.executors import LocalExecutor
+from engine.figures import FigureServer
+from engine.sae_matching import SaeMatcher
+from engine.scheduler import Scheduler, find_study
+from engine.store import Store
+from engine.studies import STUDIES
+from engine.studies.base import parse_config
+
+ARROW = "application/vnd.apache.arrow.stream"
+LOG_TAIL = 20_000
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class EstimateRequest(BaseModel):
+    study: str
+    config: dict[str, Any] = Field(default_factory=dict)
+    seeds: list[int]
+    preset: str | None = None
+
+
+class RunRequest(EstimateRequest):
+    data_seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class TableRequest(BaseModel):
+    columns: list[str] | None = None
+    where: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    order: str | None = None
+    limit: int | None = Field(default=None, ge=1)
+    offset: int = Field(default=0, ge=0)
+
+
+class ClaimsRequest(BaseModel):
+    preset: str = "standard"
+    seeds: int = Field(default=5, ge=1, le=100)
+
+
+def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
+    """The API over a state folder. `stop` ends the serving process."""
+    store = Store(home)
+    scheduler = Scheduler(home, store, LocalExecutor())
+    matcher = SaeMatcher(home, store)
+    figures = FigureServer()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> Any:
+        scheduler.start()
+        yield
+        scheduler.shutdown()
+        figures.close()
+        store.close()
+
+    def authorised(request: Request) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not secrets.compare_digest(given.encode(), token.encode()):
+            raise HTTPException(401, "token: missing or wrong; read it from the state folder's file `token`.")
+
+    app = FastAPI(title="Concordance engine", lifespan=lifespan)
+    guarded = [Depends(authorised)]
+    _handle_errors(app)
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        return {"status": "ok", "pid": os.getpid(), "gpus": scheduler.executor.gpus}
+
+    @app.get("/system", dependencies=guarded)
+    def get_system() -> dict[str, Any]:
+        return system.report(home)
+
+    @app.post("/shutdown", dependencies=guarded)
+    def shutdown() -> dict[str, str]:
+        threading.Timer(0.1, stop).start()
+        return {"status": "stopping"}
+
+    _add_studies(app, guarded, scheduler, store)
+    _add_runs(app, guarded, scheduler, store)
+
+    @app.get("/match", dependencies=guarded)
+    def get_match(run_a: str, seed_a: int, run_b: str, seed_b: int, subset: str = "alive") -> Response:
+        return _arrow(matcher.match((run_a, seed_a), (run_b, seed_b), subset).to_reader())
+
+    @app.post("/figures", dependencies=guarded)
+    def export_figure(
+        figure: Annotated[bytes, Body()], format: str, width: int = 700, height: int = 450
+    ) -> Response:
+        content = figures.render(figure, format, width, height)
+        return Response(content, media_type="application/octet-stream")
+
+    @app.post("/store/check", dependencies=guarded)
+    def store_check() -> dict[str, Any]:
+        problems = store.check()
+        return {"sound": not problems, "problems": problems}
+
+    @app.post("/store/rebuild", dependencies=guarded)
+    def store_rebuild() -> dict[str, int]:
+        return {"runs": store.rebuild()}
+
+    return app
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(UserError)
+    def user_error(request: Request, error: UserError) -> JSONResponse:
+        return JSONResponse({"detail": str(error), "field": error.field}, 422)
+
+    @app.exception_handler(RequestValidationError)
+    def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:]) or "body"
+        return JSONResponse({"detail": f"{field}: {first['msg']}.", "field": field}, 422)
+
+
+def _add_studies(app: FastAPI, guarded: list[Any], scheduler: Scheduler, store: Store) -> None:
+    @app.get("/studies", dependencies=guarded)
+    def studies() -> list[dict[str, Any]]:
+        return [system.describe_study(study) for study in STUDIES.values()]
+
+    @app.get("/studies/{name}/claims", dependencies=guarded)
+    def get_claims(name: str) -> Response:
+        return _arrow(store.claims(find_study(name).name).to_reader())
+
+    @app.post("/studies/{name}/claims/runs", dependencies=guarded)
+    def start_claims(name: str, request: ClaimsRequest) -> list[str]:
+        return claims.claim_runs(scheduler, name, request.preset, request.seeds)
+
+    @app.post("/studies/{name}/claims/measure", dependencies=guarded)
+    def measure_claims(name: str, request: ClaimsRequest) -> list[dict[str, Any]]:
+        return claims.measure(scheduler, store, name, request.preset, request.seeds)
+
+    @app.post("/estimate", dependencies=guarded)
+    def estimate(request: EstimateRequest) -> dict[str, Any]:
+        study = find_study(request.study)
+        return study.estimate(parse_config(study, request.preset, request.config), len(request.seeds))
+
+
+def _add_runs(app: FastAPI, guarded: list[Any], scheduler: Scheduler, store: Store) -> None:
+    @app.post("/runs", dependencies=guarded)
+    def submit(request: RunRequest) -> dict[str, Any]:
+        run_id = scheduler.submit(
+            request.study, request.preset, request.config, request.seeds, request.data_seed
+        )
+        return scheduler.describe(scheduler.get(run_id))
+
+    @app.get("/runs", dependencies=guarded)
+    def runs(
+        study: str | None = None, state: str | None = None, limit: int = 100, offset: int = 0
+    ) -> list[dict[str, Any]]:
+        return scheduler.list(study, state, limit, offset)
+
+    @app.get("/runs/{run_id}", dependencies=guarded)
+    def get_run(run_id: str) -> dict[str, Any]:
+        return scheduler.describe(scheduler.get(run_id))
+
+    @app.get("/runs/{run_id}/events", dependencies=guarded)
+    def events(run_id: str, cursor: int = 0, max_points: int = 2000) -> dict[str, Any]:
+        rows, cursor = read_events(scheduler.get(run_id).directory / "events.jsonl", max(cursor, 0))
+        return {"cursor": cursor, "rows": thin(rows, max_points)}
+
+    @app.get("/runs/{run_id}/log", dependencies=guarded)
+    def log(run_id: str, cursor: int = 0) -> dict[str, Any]:
+        path = scheduler.get(run_id).directory / "worker.log"
+        content = path.read_bytes() if path.exists() else b""
+        new = content[max(cursor, len(content) - LOG_TAIL, 0) :]
+        return {"cursor": len(content), "text": new.decode(errors="replace")}
+
+    @app.post("/runs/{run_id}/cancel", dependencies=guarded)
+    def cancel(run_id: str) -> dict[str, Any]:
+        scheduler.cancel(run_id)
+        return get_run(run_id)
+
+    @app.post("/runs/{run_id}/resume", dependencies=guarded)
+    def resume(run_id: str) -> dict[str, Any]:
+        scheduler.resume(run_id)
+        return get_run(run_id)
+
+    @app.post("/runs/{run_id}/tables/{name}", dependencies=guarded)
+    def table(run_id: str, name: str, request: TableRequest) -> Response:
+        scheduler.get(run_id)
+        wanted = (request.columns, dict(request.where), request.order, request.limit, request.offset)
+        return _arrow(store.rows(run_id, name, *wanted))
+
+
+def _arrow(reader: pa.RecordBatchReader) -> StreamingResponse:
+    """Stream record batches as Arrow IPC, holding one batch at a time."""
+
+    def chunks() -> Iterator[bytes]:
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, reader.schema) as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+                yield sink.getvalue()
+                sink.seek(0)
+                sink.truncate()
+        yield sink.getvalue()
+
+    return StreamingResponse(chunks(), media_type=ARROW)
+
+
+def _token(home: Path) -> str:
+    path = home / "token"
+    if not path.exists():
+        atomic_write(path, secrets.token_urlsafe(32) + "\n", mode=0o600)
+    return path.read_text().strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="engine.server")
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind; loopback unless --allow-remote")
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free port")
+    parser.add_argument("--allow-remote", action="store_true", help="permit a --host other than loopback")
+    options = parser.parse_args()
+    if options.host not in LOOPBACK and not options.allow_remote:
+        sys.exit(
+            f"host: {options.host} is not loopback; put a TLS proxy in front and add --allow-remote, or drop --host."
+        )
+    home = state_dir()
+    lock = (home / "engine.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"An engine already runs on {home}.")
+    serve(home, options.host, options.port)
+
+
+def serve(home: Path, host: str, port: int) -> None:
+    """Bind, announce the address in engine.json, serve until SIGTERM or SIGINT."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    app = create_app(home, _token(home), lambda: os.kill(os.getpid(), signal.SIGTERM))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3))
+    shown = f"[{host}]" if ":" in host else host
+    write_json(
+        home / "engine.json", {"address": f"http://{shown}:{listener.getsockname()[1]}", "pid": os.getpid()}
+    )
+    server.run(sockets=[listener])
+    (home / "engine.json").unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
