@@ -1,0 +1,28 @@
+PYTHON ?= python3
+VENV := .venv
+GPU := $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
+READY := $(VENV)/.installed-$(GPU)
+SHELL := /bin/bash
+
+.PHONY: run test lint setup
+
+run: $(READY)
+	@$(VENV)/bin/concordance up
+
+test: lint
+	@$(VENV)/bin/python -m pytest
+
+lint: $(READY)
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints/$(GPU)-py311.txt constraints/offline-packages.txt
+	@echo "Installing into $(VENV) (a few minutes, once) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/$(GPU)-py311.txt -e ".[dev]"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints/offline-packages.txt
+	@touch $@
