@@ -14,6 +14,7 @@ class Executor(Protocol):
     """Starts the worker of a run and controls it by process id."""
 
     slots: int
+    gpus: list[str]
 
     def start(self, directory: Path, slot: int) -> tuple[int, float]: ...
 

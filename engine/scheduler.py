@@ -102,7 +102,7 @@ class Scheduler:
             "seeds": seeds,
             "data_seed": data_seed,
             "fingerprint": study.fingerprint(study.Config(**config)),
-            "code_version": code_version(),
+            "code_version": code_version(study.name),
         }
         run_id = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
         with self._lock:
@@ -127,7 +127,7 @@ class Scheduler:
                 raise UserError("run", f"{run_id!r} does not exist; `concordance runs` lists them.")
             return self._entries[run_id]
 
-    def list(self, study: str | None, state: str | None, limit: int, offset: int) -> list[dict[str, Any]]:
+    def listing(self, study: str | None, state: str | None, limit: int, offset: int) -> list[dict[str, Any]]:
         with self._lock:
             chosen = [
                 entry
@@ -174,7 +174,7 @@ class Scheduler:
             entry.update(state="queued", queued=time.time(), finished=None, error=None)
             self.store.save_run(entry.record, entry.state)
 
-    def _queue(self) -> "list[Entry]":
+    def _queue(self) -> list[Entry]:
         queued = [entry for entry in self._entries.values() if entry.state["state"] == "queued"]
         return sorted(queued, key=lambda entry: entry.state["queued"])
 
@@ -250,21 +250,26 @@ def checked_seeds(seeds: list[int]) -> list[int]:
     return seeds
 
 
-def code_version() -> str:
-    """A hash of every source file that can change what a run computes."""
+CODE = (
+    "data",
+    "analyses/matching.py",
+    "analyses/streams.py",
+    "engine/run.py",
+    "engine/activations.py",
+    "engine/language_model.py",
+    "engine/studies/base.py",
+)
+
+
+def code_version(study: str) -> str:
+    """A hash of every source file that can change what a study's run computes."""
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    for folder in ("analyses", "data", "engine"):
-        for path in sorted((root / folder).rglob("*.py")):
-            if path.name not in (
-                "server.py",
-                "client.py",
-                "cli.py",
-                "scheduler.py",
-                "store.py",
-                "executors.py",
-            ):
-                digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    for name in (*CODE, f"engine/studies/{study}"):
+        path = root / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            if file.name != "claims.py":
+                digest.update(str(file.relative_to(root)).encode() + file.read_bytes())
     return digest.hexdigest()[:12]
 
 

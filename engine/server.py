@@ -173,7 +173,7 @@ def _add_runs(app: FastAPI, guarded: list[Any], scheduler: Scheduler, store: Sto
     def runs(
         study: str | None = None, state: str | None = None, limit: int = 100, offset: int = 0
     ) -> list[dict[str, Any]]:
-        return scheduler.list(study, state, limit, offset)
+        return scheduler.listing(study, state, limit, offset)
 
     @app.get("/runs/{run_id}", dependencies=guarded)
     def get_run(run_id: str) -> dict[str, Any]:

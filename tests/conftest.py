@@ -8,9 +8,9 @@ from pathlib import Path
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import pytest  # noqa: E402
+import pytest
 
-from engine import client as engine_client  # noqa: E402
+from engine import client as engine_client
 
 TINY_WORLD = {
     "source": "synthetic", "d_in": 8, "n_true_features": 12, "true_sparsity": 2, "n_samples": 2000,
