@@ -78,7 +78,7 @@ class Store:
             _load_claims(self._connection, folder / f"{study}.json")
 
     def claims(self, study: str) -> pa.Table:
-        return self._cursor().execute("SELECT * FROM claims WHERE study = ?", [study]).to_arrow_table()
+        return self._cursor().sql("SELECT * FROM claims WHERE study = ?", params=[study]).to_arrow_table()
 
     def rows(
         self,
@@ -104,7 +104,7 @@ class Store:
         if order:
             sql += f" ORDER BY {order.lstrip('-')} {'DESC' if order.startswith('-') else 'ASC'}"
         sql += f" LIMIT {min(limit or MAX_ROWS, MAX_ROWS)} OFFSET {max(offset, 0)}"
-        return self._cursor().execute(sql, [run_id, *where.values()]).to_arrow_reader(65_536)
+        return self._cursor().sql(sql, params=[run_id, *where.values()]).to_arrow_reader(65_536)
 
     def check(self) -> list[str]:
         """Every disagreement between database, run directories and manifests; empty when sound."""

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-from analyses.matching import bootstrap_interval, mean_interval
 
+from analyses.matching import bootstrap_interval, mean_interval
 from engine.studies.base import Claim, Measurement, Verdict
 
 Tables = dict[str, pa.Table]

@@ -81,6 +81,15 @@ class Config(StudyConfig):
     true_sparsity: int = form_field(
         "True features active in each vector.", group="Data", default=3, only_if=WORLD, ge=1
     )
+    world_seed: int = form_field(
+        "Seed the true features and the vectors are drawn from.",
+        group="Data",
+        default=0,
+        only_if=WORLD,
+        advanced=True,
+        ge=0,
+        lt=2**31,
+    )
     n_samples: int = form_field(
         "Vectors drawn from the world.", group="Data", default=50_000, unit="vectors", only_if=WORLD, ge=100
     )
@@ -217,9 +226,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "source": "synthetic",
         "d_sae": 32,
         "k": 3,
-        "n_steps": 6_000,
+        "n_steps": 8_000,
         "batch_size": 1024,
-        "dead_after": 100_000,
+        "learning_rate": 3e-3,
         "checkpoint_every": 1000,
         "n_match_points": 20,
     },

