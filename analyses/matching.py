@@ -44,15 +44,19 @@ class Null:
 
 
 def _unit_rows(features: ArrayLike, name: str) -> Floats:
-    rows = np.asarray(features, dtype=np.float32)
+    rows = np.asarray(features)
+    if rows.dtype not in (np.float32, np.float64):
+        rows = rows.astype(np.float64)
     if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(
             f"{name} must be a non-empty matrix with one feature per row, got shape {rows.shape}."
         )
     if not np.isfinite(rows).all():
         raise ValueError(f"{name} holds NaN or infinite values.")
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    rows = rows / np.where(largest == 0, 1, largest)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms == 0, 1, norms)
+    return (rows / np.where(norms == 0, 1, norms)).astype(np.float32)
 
 
 def cosine_matrix(features_a: ArrayLike, features_b: ArrayLike) -> Floats:
@@ -115,8 +119,10 @@ def analytic_null(d: int, n_a: int, n_b: int) -> float:
     With independent entries, a matched entry lies at the upper-tail probability x / max(n), x of mean
     Σ 1 / ((n_a − i)(n_b − j)) · max(n) / min(n) over i + j < min(n) (Coppersmith & Sorkin 1999, proved by
     Linusson & Wästlund 2004), taken as exponential; |cos| of random directions has the law √Beta(½, (d − 1)/2).
-    Within 0.02 of simulation for d ≥ 16 (0.01 for d ≥ 128).
+    Within 0.025 of simulation for d ≥ 8, 0.01 for d ≥ 64; a width of 1 leaves only |cos| = 1.
     """
+    if d == 1:
+        return 1.0
     small, large = sorted((n_a, n_b))
     i = np.arange(small)
     harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, large + 1))])
@@ -128,8 +134,8 @@ def analytic_null(d: int, n_a: int, n_b: int) -> float:
 
 
 def calibrated(mcc: float, null: float) -> float:
-    """(MCC − null) / (1 − null): 0 at chance, 1 for identical dictionaries."""
-    return (mcc - null) / (1 - null)
+    """(MCC − null) / (1 − null): 0 at chance, 1 for identical dictionaries; 0 where chance itself is 1."""
+    return (mcc - null) / (1 - null) if null < 1 else 0.0
 
 
 def pairwise(dictionaries: Mapping[Any, ArrayLike]) -> list[tuple[Any, Any, Match]]:
