@@ -126,6 +126,8 @@ def open_activations(run: Run) -> Activations:
     else:
         run.message("Reusing activations collected by an earlier run.")
     found = Activations(folder)
+    shown = ("model_label", "hook_point", "counts", "sources", "scale", "tokens_per_second")
+    run.event("data", **{name: found.manifest[name] for name in shown})
     counts = found.manifest["counts"]
     run.message(
         f"{counts['read']:,} tokens read, {counts['kept']:,} kept: {counts['position_0']:,} at position 0 and "

@@ -131,10 +131,15 @@ class Client:
         return self._json("POST", "/runs", json=body)
 
     def estimate(
-        self, study: str, config: dict[str, Any], seeds: list[int], preset: str | None = None
+        self,
+        study: str,
+        config: dict[str, Any],
+        seeds: list[int],
+        preset: str | None = None,
+        data_seed: int = 0,
     ) -> dict[str, Any]:
-        """Expected seconds, memory_bytes and disk_bytes of a run."""
-        body = {"study": study, "config": config, "seeds": seeds, "preset": preset}
+        """Expected seconds, memory_bytes and disk_bytes of a run, and the command that asks for it."""
+        body = {"study": study, "config": config, "seeds": seeds, "preset": preset, "data_seed": data_seed}
         return self._json("POST", "/estimate", json=body)
 
     def runs(

@@ -89,21 +89,26 @@ class Scheduler:
             entry.read()
             self._settle(entry, "interrupted", SHUT_DOWN)
 
+    def record(
+        self, study_name: str, preset: str | None, overrides: dict[str, Any], seeds: list[int], data_seed: int
+    ) -> dict[str, Any]:
+        """What makes a run the run it is, validated. Raises UserError."""
+        study = find_study(study_name)
+        config = parse_config(study, preset, overrides)
+        return {
+            "study": study.name,
+            "config": config.model_dump(mode="json"),
+            "seeds": checked_seeds(seeds),
+            "data_seed": data_seed,
+            "fingerprint": study.fingerprint(config),
+            "code_version": code_version(study.name),
+        }
+
     def submit(
         self, study_name: str, preset: str | None, overrides: dict[str, Any], seeds: list[int], data_seed: int
     ) -> str:
-        """Queue a run, or return the id of the one with this identity (put back in the queue if it had ended early)."""
-        study = find_study(study_name)
-        config = parse_config(study, preset, overrides).model_dump(mode="json")
-        seeds = checked_seeds(seeds)
-        record = {
-            "study": study.name,
-            "config": config,
-            "seeds": seeds,
-            "data_seed": data_seed,
-            "fingerprint": study.fingerprint(study.Config(**config)),
-            "code_version": code_version(study.name),
-        }
+        """Queue a run, or return the id of the one with this identity (queued again if it had ended early)."""
+        record = self.record(study_name, preset, overrides, seeds, data_seed)
         run_id = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
         with self._lock:
             if run_id not in self._entries:

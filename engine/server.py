@@ -29,24 +29,20 @@ from engine.events import read_events, thin
 from engine.executors import LocalExecutor
 from engine.figures import FigureServer
 from engine.sae_matching import SaeMatcher
-from engine.scheduler import Scheduler, find_study
+from engine.scheduler import Scheduler, command, find_study
 from engine.store import Store
 from engine.studies import STUDIES
-from engine.studies.base import parse_config
 
 ARROW = "application/vnd.apache.arrow.stream"
 LOG_TAIL = 20_000
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-class EstimateRequest(BaseModel):
+class RunRequest(BaseModel):
     study: str
     config: dict[str, Any] = Field(default_factory=dict)
     seeds: list[int]
     preset: str | None = None
-
-
-class RunRequest(EstimateRequest):
     data_seed: int = Field(default=0, ge=0, lt=2**31)
 
 
@@ -156,9 +152,15 @@ def _add_studies(app: FastAPI, guarded: list[Any], scheduler: Scheduler, store: 
         return claims.measure(scheduler, store, name, request.preset, request.seeds)
 
     @app.post("/estimate", dependencies=guarded)
-    def estimate(request: EstimateRequest) -> dict[str, Any]:
+    def estimate(request: RunRequest) -> dict[str, Any]:
+        record = scheduler.record(
+            request.study, request.preset, request.config, request.seeds, request.data_seed
+        )
         study = find_study(request.study)
-        return study.estimate(parse_config(study, request.preset, request.config), len(request.seeds))
+        return {
+            **study.estimate(study.Config(**record["config"]), len(record["seeds"])),
+            "command": command({**record, "preset": request.preset}),
+        }
 
 
 def _add_runs(app: FastAPI, guarded: list[Any], scheduler: Scheduler, store: Store) -> None:

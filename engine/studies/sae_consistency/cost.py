@@ -1,7 +1,38 @@
-"""How long, how large: a run's cost from rates measured on two cores (docs/benchmarks.md)."""
+"""How long and how large: a run's cost from rates measured on two processor cores (docs/benchmarks.md)."""
 
+import os
+from typing import Any
+
+from engine.language_model import BUNDLED
 from engine.studies.sae_consistency.config import Config
 
+CORES = 2
+LAYER_TOKENS_PER_SECOND = 21_000
+FLOPS_PER_SECOND = 1.0e11
+LOADING_SECONDS = 12.0
+BASE_MEMORY = 1.4e9
+TEXT = "Scaled from rates measured on two processor cores; activations that an earlier run collected cost nothing again."
+TEXT_OTHER = "The language model is not the bundled one, so its part of the time is a rough guess."
 
-def estimate(config: Config, n_seeds: int) -> dict[str, float]:
-    return {}
+
+def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
+    """Seconds, memory and disk of a run without a GPU."""
+    share = CORES / max(1, len(os.sched_getaffinity(0)))
+    world = config.source == "synthetic"
+    d_in = config.d_in if world else 576
+    vectors = config.n_steps * config.batch_size * n_seeds
+    training = vectors * 4.4 * d_in * config.d_sae / FLOPS_PER_SECOND + config.n_steps * n_seeds * 1.2e-3
+    sizes = n_seeds * config.d_sae * d_in * 4
+    if world:
+        return _cost((LOADING_SECONDS / 3 + training * share), BASE_MEMORY / 3, 4 * sizes, TEXT)
+    layers = int(config.hook_point.split(".")[1]) + 1
+    reading = 1.05 * config.n_tokens * layers / LAYER_TOKENS_PER_SECOND
+    seconds = LOADING_SECONDS + (reading + training) * share
+    disk = 1.1 * config.n_tokens * d_in * 2
+    note = TEXT if config.model == BUNDLED else f"{TEXT} {TEXT_OTHER}"
+    memory = BASE_MEMORY + 8 * sizes + min(disk, 1.1e9) + config.batch_size * config.d_sae * 16
+    return _cost(seconds, memory, disk + 8 * sizes, note)
+
+
+def _cost(seconds: float, memory: float, disk: float, note: str) -> dict[str, Any]:
+    return {"seconds": seconds, "memory_bytes": memory, "disk_bytes": disk, "based_on": note}

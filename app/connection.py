@@ -1,0 +1,64 @@
+"""The page's way to the engine: one client, cached reads, and what to show when it is down."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from engine.client import Client, EngineDown, EngineError, connect
+
+DOWN = "The engine is not running. Start it with `concordance up`, then reload this page."
+
+
+def client() -> Client:
+    """A client of the running engine; ends the page with what to do when there is none."""
+    try:
+        return _connected()
+    except EngineError:
+        st.error(DOWN, icon=":material/power_off:")
+        st.stop()
+
+
+@st.cache_resource(validate=lambda found: _answers(found))
+def _connected() -> Client:
+    return connect(start=False)
+
+
+def _answers(found: Client) -> bool:
+    try:
+        found.health()
+    except EngineDown:
+        return False
+    return True
+
+
+@st.cache_data(ttl=3600, show_spinner=False)
+def studies() -> dict[str, dict[str, Any]]:
+    """Studies by name."""
+    return {study["name"]: study for study in client().studies()}
+
+
+@st.cache_data(ttl=3600, show_spinner=False)
+def has_browser() -> bool:
+    """Whether the engine can render figures to files."""
+    return bool(client().system()["browser"])
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def table(
+    run_id: str,
+    name: str,
+    where: dict[str, Any] | None = None,
+    order: str | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+) -> pd.DataFrame:
+    """Rows of a finished run's table."""
+    return client().table(run_id, name, where=where, order=order, limit=limit, offset=offset).to_pandas()
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def cross_match(a: tuple[str, int], b: tuple[str, int], subset: str) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Summary and matched features of two SAEs of different runs."""
+    found = client().match(a, b, subset)
+    return found["summary"], found["matches"].to_pandas()

@@ -1,0 +1,139 @@
+"""Sections of the consistency page: the first strip, the data note, the next steps, the claims."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from analyses.sae_consistency import Summary, claims_frame
+from app.connection import client
+from app.widgets import ACTIVE, attempt
+from engine.client import EngineError
+
+
+def strip(summary: Summary, saes: pd.DataFrame) -> None:
+    """Consistency across seeds · recovery of the truth · null, and how good the SAEs are."""
+    interval = (
+        f"95 % interval {summary.low:.3f} to {summary.high:.3f} over runs"
+        if summary.low is not None
+        else "no interval below three SAEs"
+    )
+    cells = [
+        ("PW-MCC", f"{summary.pw_mcc_abs:.3f}", interval),
+        ("Null", f"{summary.null:.3f}", "random directions, same sizes"),
+        ("Calibrated", f"{summary.calibrated:.3f}", "(PW-MCC − null) / (1 − null)"),
+        ("FVU", f"{saes['fvu'].mean():.3f}", "variance unexplained, held-out"),
+        (
+            "Alive",
+            f"{saes['alive_share'].mean():.1%}",
+            f"of {saes['d_sae'].iloc[0]:,} latents; L0 {saes['l0'].mean():.1f}",
+        ),
+    ]
+    if saes["gt_mcc_abs"].notna().any():
+        cells.insert(1, ("GT-MCC", f"{saes['gt_mcc_abs'].mean():.3f}", "with the world's true features"))
+    for column, (name, value, note) in zip(st.columns(len(cells)), cells, strict=True):
+        column.metric(name, value)
+        column.caption(note)
+    st.markdown(f"{summary.reading} Signed cosine (the authors' released code): {summary.pw_mcc_signed:.3f}.")
+
+
+@st.cache_data(max_entries=100, show_spinner=False)
+def _data_event(run_id: str) -> dict[str, Any]:
+    rows = client().events(run_id)["rows"]
+    return next((row for row in reversed(rows) if row["kind"] == "data"), {})
+
+
+def data_note(runs: list[dict[str, Any]]) -> None:
+    """Where the vectors came from, with tier and licences."""
+    for note in dict.fromkeys(_note(_data_event(run["id"])) for run in runs):
+        st.caption(note)
+
+
+def _note(data: dict[str, Any]) -> str:
+    if not data.get("counts"):
+        return "Data: a synthetic world whose true features are known (tier: synthetic)."
+    counts = data["counts"]
+    sources = "; ".join(f"{s['source']} ({s['tier']}, {s['licence']})" for s in data["sources"])
+    return (
+        f"Data: {data['model_label']}, {data['hook_point']}; {counts['read']:,} tokens read, {counts['kept']:,} kept, "
+        f"{counts['position_0']:,} at position 0 and {counts['massive']:,} massive-activation tokens masked. Text: {sources}."
+    )
+
+
+def next_steps(run: dict[str, Any], known: list[dict[str, Any]]) -> None:
+    """Retrain from here: more seeds, or another k, added to this page's run set."""
+    st.subheader("Change something and watch")
+    config = run["config"]
+    left, right = st.columns(2)
+    with left.container(border=True):
+        used = {seed for other in known if other["config"] == config for seed in other["seeds"]}
+        count = int(st.number_input("More seeds", min_value=1, max_value=20, value=3, step=1))
+        seeds = list(range(max(used) + 1, max(used) + 1 + count))
+        st.button(
+            "Train them", on_click=_launch, args=(run, {}, seeds), icon=":material/add:", key="more-seeds"
+        )
+        st.caption(f"Same settings, seeds {', '.join(map(str, seeds))}; they join this page.")
+    if config["architecture"] != "topk":
+        return
+    with right.container(border=True):
+        k = int(
+            st.number_input(
+                "Another k (active latents)",
+                min_value=1,
+                max_value=config["d_sae"],
+                value=max(1, config["k"] // 2),
+                step=1,
+            )
+        )
+        st.button(
+            "Change k and retrain",
+            on_click=_launch,
+            args=(run, {"k": k}, run["seeds"]),
+            icon=":material/tune:",
+            key="other-k",
+        )
+        st.caption("Same data and seeds; the activations are reused.")
+
+
+def _launch(run: dict[str, Any], change: dict[str, Any], seeds: list[int]) -> None:
+    config = {**run["config"], **change}
+    queued = attempt(
+        lambda: client().submit(run["study"], config, seeds, preset=run["preset"], data_seed=run["data_seed"])
+    )
+    if queued:
+        chosen = [*st.session_state["run_set"], queued["id"]]
+        st.session_state["run_set"] = list(dict.fromkeys(chosen))
+
+
+def claims_section(study: str) -> None:
+    """The paper's claims, tested on this machine."""
+    st.subheader("The paper's claims, tested here")
+    try:
+        found = client().claims(study).to_pandas()
+    except EngineError as error:
+        st.error(error.message)
+        return
+    if found.empty:
+        st.caption("Not tested on this machine yet.")
+    else:
+        st.dataframe(
+            claims_frame(found), hide_index=True, alt="Claims of the paper with their verdict", row_height=70
+        )
+    waiting = [run for run in st.session_state.get("claim_runs", []) if client().run(run)["state"] in ACTIVE]
+    if waiting:
+        st.info(
+            f"{len(waiting)} runs that the claims need are under way; see Jobs. Measure again when they are done."
+        )
+    with st.container(horizontal=True):
+        st.button(
+            "Test the claims at tour size", on_click=_test_claims, args=(study,), icon=":material/science:"
+        )
+        st.caption(f"Or `concordance verify {study} --preset standard`.")
+
+
+def _test_claims(study: str) -> None:
+    """Queue what is missing; measure when everything is there."""
+    runs = attempt(lambda: client().claim_runs(study, "tour", 5)) or []
+    st.session_state["claim_runs"] = runs
+    if runs and all(client().run(run)["state"] == "done" for run in runs):
+        attempt(lambda: client().measure_claims(study, "tour", 5))

@@ -1,0 +1,132 @@
+"""Run › New: a form made from the study's Config, its cost, and the exact command."""
+
+from typing import Any
+
+import streamlit as st
+
+from app.connection import client, studies
+from app.widgets import PAGES, attempt, duration, show_refusal
+from engine.client import EngineError
+
+
+def launch(study: str, config: dict[str, Any], seeds: list[int], preset: str, data_seed: int) -> None:
+    run = attempt(lambda: client().submit(study, config, seeds, preset=preset, data_seed=data_seed))
+    if run:
+        st.session_state["go"] = run["id"]
+
+
+def shown(schema: dict[str, Any], values: dict[str, Any]) -> bool:
+    return all(values.get(name) == wanted for name, wanted in schema["only_if"].items())
+
+
+def label(name: str, schema: dict[str, Any]) -> str:
+    return f"{name} ({schema['unit']})" if schema["unit"] else name
+
+
+def widget(name: str, schema: dict[str, Any], value: Any, key: str) -> Any:
+    """One input, with the field's description, unit and bounds."""
+    common: dict[str, Any] = {"key": f"{key}-{name}", "help": schema["description"]}
+    title = label(name, schema)
+    if "enum" in schema:
+        return st.selectbox(title, schema["enum"], index=schema["enum"].index(value), **common)
+    low, high = schema.get("minimum"), schema.get("maximum", schema.get("exclusiveMaximum"))
+    if schema["type"] == "integer":
+        return st.number_input(title, value=int(value), min_value=low, max_value=high, step=1, **common)
+    if schema["type"] == "number":
+        bounds = {k: None if v is None else float(v) for k, v in (("min_value", low), ("max_value", high))}
+        return st.number_input(title, value=float(value), step=None, format="%g", **bounds, **common)
+    return st.text_input(title, value=value, **common)
+
+
+def form(schema: dict[str, Any], values: dict[str, Any], key: str) -> dict[str, Any]:
+    """The fields in their groups, advanced ones folded; hidden fields keep their value."""
+    fields: dict[str, Any] = schema["properties"]
+    current = {name: values.get(name, field["default"]) for name, field in fields.items()}
+    for group in dict.fromkeys(field["group"] for field in fields.values()):
+        with st.container(border=True):
+            st.markdown(f"**{group}**")
+            for advanced in (False, True):
+                names = [n for n, f in fields.items() if f["group"] == group and f["advanced"] == advanced]
+                place = st.expander("Advanced") if advanced and names else st.container()
+                with place:
+                    section(fields, names, current, key)
+    return current
+
+
+def section(fields: dict[str, Any], names: list[str], current: dict[str, Any], key: str) -> None:
+    columns = st.columns(3)
+    used = 0
+    for name in names:
+        if shown(fields[name], current):
+            with columns[used % 3]:
+                current[name] = widget(name, fields[name], current[name], key)
+            used += 1
+
+
+def parse_seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.replace(" ", "").split(",") if part]
+    except ValueError:
+        return []
+
+
+if run_id := st.session_state.pop("go", None):
+    st.switch_page(PAGES["jobs"], query_params={"run": run_id})
+
+st.title("New run")
+known = studies()
+clone_id = st.query_params.get("clone")
+clone: dict[str, Any] | None = None
+if clone_id:
+    try:
+        clone = client().run(clone_id)
+        st.caption(f"Settings copied from run {clone_id}.")
+    except EngineError as error:
+        st.warning(error.message)
+
+first, second = st.columns(2)
+study = first.selectbox("Study", list(known), format_func=lambda name: known[name]["title"])
+presets = list(known[study]["presets"])
+start = clone["preset"] if clone and clone["preset"] in presets else "standard"
+preset = second.selectbox(
+    "Preset", presets, index=presets.index(start), help="Starting values for the fields below."
+)
+values = {**known[study]["presets"][preset], **(clone["config"] if clone else {})}
+
+config = form(known[study]["schema"], values, f"cfg-{study}-{preset}-{clone_id}")
+left, right = st.columns(2)
+given = left.text_input(
+    "Seeds",
+    value=",".join(map(str, clone["seeds"] if clone else [0, 1, 2])),
+    help="Initialisation seeds, separated by commas; all of them see identical batches.",
+)
+data_seed = right.number_input(
+    "Data seed",
+    value=clone["data_seed"] if clone else 0,
+    min_value=0,
+    step=1,
+    help="Seed of the order in which training vectors are read.",
+)
+seeds = parse_seeds(given)
+
+show_refusal()
+try:
+    cost = client().estimate(study, config, seeds, preset, int(data_seed))
+except EngineError as error:
+    st.error(error.message)
+    st.stop()
+st.markdown("**What it will take**")
+cells = st.columns(3)
+cells[0].metric("Time on this machine, about", duration(cost["seconds"]))
+cells[1].metric("Memory, about", f"{cost['memory_bytes'] / 1e9:.1f} GB")
+cells[2].metric("Disk, about", f"{cost['disk_bytes'] / 1e9:.2f} GB")
+st.caption(cost["based_on"])
+st.markdown("**The same from the command line**")
+st.code(cost["command"], language="bash", wrap_lines=True)
+st.button(
+    "Launch",
+    type="primary",
+    on_click=launch,
+    args=(study, config, seeds, preset, int(data_seed)),
+    icon=":material/rocket_launch:",
+)

@@ -1,0 +1,79 @@
+"""Home: what this is, one button, and the runs so far."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app.connection import client, table
+from app.widgets import PAGES, ago, attempt, describe, show_refusal
+
+SEEDS = [0, 1, 2]
+
+
+def start_tour(seeds: list[int]) -> None:
+    run = attempt(lambda: client().submit("sae_consistency", {}, seeds, preset="tour"))
+    if run:
+        st.session_state["go"] = run["id"]
+
+
+if run_id := st.session_state.pop("go", None):
+    st.switch_page(PAGES["consistency"], query_params={"runs": run_id})
+
+st.title("Do the same variables come back?")
+st.write(
+    "Concordance trains models whose inner variables claim to mean something, and measures whether the same "
+    "variables return across seeds, data orders and known truths. Everything runs on this machine."
+)
+show_refusal()
+
+runs = client().runs(limit=50)
+tours = [run for run in runs if run["preset"] == "tour"]
+first = next((run for run in tours if run["seeds"] == SEEDS and run["state"] == "done"), None)
+
+st.button("Start the tour", type="primary", on_click=start_tour, args=(SEEDS,), icon=":material/play_arrow:")
+if first:
+    used = {seed for run in tours for seed in run["seeds"]}
+    following = list(range(max(used) + 1, max(used) + 4))
+    st.caption(f"Trained on this machine {ago(first['finished'])}; the button opens it.")
+    st.button(
+        f"Train it again with seeds {', '.join(map(str, following))}", on_click=start_tour, args=(following,)
+    )
+else:
+    st.caption(
+        "About one and a half minutes on two processor cores: 60,000 tokens through the first six layers of SmolLM2-135M-Instruct "
+        "(4-bit origin), three sparse autoencoders trained in front of you, and how far they agree."
+    )
+
+
+def pw_mcc(run: dict[str, Any]) -> float | None:
+    if run["state"] != "done":
+        return None
+    pairs = table(run["id"], "pairs", {"subset": "alive"})
+    return float(pairs["pw_mcc_abs"].mean()) if len(pairs) else None
+
+
+st.subheader("Runs")
+if not runs:
+    st.info("No runs yet. Start the tour above, or set up your own under Run › New.")
+else:
+    rows = [
+        {
+            "run": describe(run),
+            "state": run["state"],
+            "PW-MCC (alive)": pw_mcc(run),
+            "age": ago(run["created"]),
+            "open": f"consistency?runs={run['id']}" if run["state"] == "done" else f"jobs?run={run['id']}",
+        }
+        for run in runs
+    ]
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        alt="Runs, newest first",
+        column_config={
+            "run": st.column_config.TextColumn(width="large"),
+            "PW-MCC (alive)": st.column_config.NumberColumn(format="%.3f"),
+            "open": st.column_config.LinkColumn(display_text="open"),
+        },
+    )

@@ -1,0 +1,173 @@
+"""Pieces every page uses: the frame, pictures with their exports, progress, live curves."""
+
+import time
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from analyses.figures import TWO_COLUMNS, alt_text
+from analyses.sae_consistency import CURVES, training_curve
+from app.connection import client, has_browser
+from engine.client import EngineError
+
+ACTIVE = ("queued", "running")
+STATE_ICONS = {
+    "queued": ":material/schedule:",
+    "running": ":material/progress_activity:",
+    "done": ":material/check_circle:",
+    "failed": ":material/error:",
+    "cancelled": ":material/cancel:",
+    "interrupted": ":material/pause_circle:",
+}
+PAGES = {
+    "home": "views/start.py",
+    "consistency": "views/consistency.py",
+    "new": "views/new_run.py",
+    "jobs": "views/jobs.py",
+}
+
+
+def frame() -> None:
+    """The sidebar of every page: engine lamp and the running job."""
+    with st.sidebar:
+        running = client().runs(state="running", limit=1)
+        health = client().health()
+        st.caption(f":green[●] Engine on {health['gpus'][0] if health['gpus'] else 'CPU'}")
+        if running:
+            _running_chip(running[0]["id"])
+
+
+@st.fragment(run_every=2)
+def _running_chip(run_id: str) -> None:
+    run = client().run(run_id)
+    if run["state"] != "running":
+        st.rerun()
+    show_progress(run)
+    st.page_link(PAGES["jobs"], label="Open the running job", query_params={"run": run_id})
+
+
+def show_progress(run: dict[str, Any]) -> None:
+    """Bar, stage and remaining time of a queued or running run."""
+    progress = run["progress"]
+    if run["state"] == "queued":
+        st.progress(0.0, text=f"Waiting, place {run['queue_place']} in the queue")
+    elif run["stopping"]:
+        st.progress(1.0, text="Stopping: saving a checkpoint")
+    elif progress is None:
+        st.progress(0.0, text="Starting")
+    else:
+        share = min(progress["done"] / progress["total"], 1.0) if progress["total"] else 0.0
+        text = f"{progress['stage'].capitalize()}: {share:.0%}"
+        st.progress(share, text=text + (f", {duration(progress['eta_s'])} left" if progress["eta_s"] else ""))
+
+
+def duration(seconds: float) -> str:
+    """A time span in words a person uses."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def ago(moment: float) -> str:
+    return f"{duration(max(time.time() - moment, 0))} ago"
+
+
+def state_badge(run: dict[str, Any]) -> str:
+    return f"{STATE_ICONS[run['state']]} {run['state']}"
+
+
+def describe(run: dict[str, Any]) -> str:
+    """A run in one line."""
+    config = run["config"]
+    size = f"k {config['k']}" if config["architecture"] == "topk" else f"L1 {config['l1_coefficient']:g}"
+    where = config["hook_point"] if config["source"] == "language_model" else "synthetic world"
+    seeds = ", ".join(map(str, run["seeds"]))
+    return f"{run['preset'] or 'custom'} · {where} · {config['architecture']} {size} · d_sae {config['d_sae']:,} · seeds {seeds} · {run['id'][:6]}"
+
+
+def picture(figure: go.Figure, frame: pd.DataFrame, name: str, **chart: Any) -> None:
+    """A figure with its exports: SVG, PDF and PNG of this very figure, CSV of the frame behind it."""
+    config = {
+        "displaylogo": False,
+        "toImageButtonOptions": {"format": "svg", "filename": name},
+        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+    }
+    st.plotly_chart(figure, theme=None, key=f"chart-{name}", alt=alt_text(figure), config=config, **chart)
+    formats = ["svg", "pdf", "png"] if has_browser() else []
+    with st.container(horizontal=True, gap="small"):
+        for format in formats:
+            st.download_button(
+                format.upper(),
+                lambda format=format: _rendered(figure, format),
+                file_name=f"{name}.{format}",
+                key=f"{format}-{name}",
+                on_click="ignore",
+                type="tertiary",
+                icon=":material/download:",
+            )
+        st.download_button(
+            "CSV",
+            frame.to_csv(index=False).encode(),
+            file_name=f"{name}.csv",
+            mime="text/csv",
+            key=f"csv-{name}",
+            on_click="ignore",
+            type="tertiary",
+            icon=":material/download:",
+        )
+    if not formats:
+        st.caption(
+            "PDF and PNG files need Chrome or Chromium on the engine's machine; the camera button above the picture saves an SVG without it."
+        )
+
+
+def _rendered(figure: go.Figure, format: str) -> bytes:
+    height = int(figure.layout.height or 420)
+    return client().export_figure(figure.to_json(), format, TWO_COLUMNS, height)
+
+
+def new_events(run_id: str) -> list[dict[str, Any]]:
+    """Every event of a run read so far; each call fetches only what is new since the last."""
+    kept = st.session_state.setdefault("events", {})
+    mine = kept.setdefault(run_id, {"cursor": 0, "rows": []})
+    found = client().events(run_id, mine["cursor"])
+    mine["cursor"] = found["cursor"]
+    mine["rows"] += found["rows"]
+    return mine["rows"]
+
+
+def live_curves(run_id: str, metrics: tuple[str, ...], key: str) -> None:
+    """Training curves from the events read so far, two abreast."""
+    rows = [row for row in new_events(run_id) if row["kind"] == "log"]
+    shown = [metric for metric in metrics if any(metric in row for row in rows)]
+    if not shown:
+        st.caption("Curves appear with the first training steps.")
+    for first in range(0, len(shown), 2):
+        for column, metric in zip(st.columns(2), shown[first : first + 2], strict=False):
+            figure = training_curve(rows, metric)
+            column.plotly_chart(
+                figure, theme=None, key=f"{key}-{metric}", alt=alt_text(figure), config={"displaylogo": False}
+            )
+    speed = [row["activations_per_second"] for row in rows if "activations_per_second" in row]
+    if speed:
+        st.caption(f"{speed[-1]:,.0f} activations per second, all seeds together.")
+
+
+def all_curves() -> tuple[str, ...]:
+    return tuple(CURVES)
+
+
+def attempt(action: Any) -> Any:
+    """Run a command of the engine; its refusal is kept and shown by `show_refusal` on the next run of the page."""
+    try:
+        return action()
+    except EngineError as error:
+        st.session_state["refusal"] = error.message
+        return None
+
+
+def show_refusal() -> None:
+    if message := st.session_state.pop("refusal", None):
+        st.error(message)
