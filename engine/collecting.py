@@ -14,18 +14,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from analyses.streams import stream_seed
 from data import corpora
 from data.files import read_json, sha256_file, sync, write_json
 from engine.errors import UserError
-from engine.language_model import LanguageModel, canonical_hook_point, load
+from engine.language_model import LanguageModel, canonical_hook_point, load, model_provenance
 from engine.run import Run, Stopped
 
 SHARD_BYTES = 512 * 1024**2
-FORWARD_TOKENS = 4096
-SAVE_EVERY = 8
+FORWARD_TOKENS = 1024
+SAVE_EVERY = 32
 HELDOUT_SHARE = 0.05
 HELDOUT_BOUNDS = (4_096, 65_536)
 HELDOUT_IN_20 = 1
@@ -75,53 +76,66 @@ class Collection:
 
     def collect(self, target: Path) -> None:
         """Read the corpus through the model and leave the finished folder at `target`."""
-        try:
-            self._collect(target)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise UserError(
-                "n_tokens",
-                "the disk filled up while collecting activations; free some space or lower n_tokens, then resume.",
-            ) from error
-
-    def _collect(self, target: Path) -> None:
         self.run.progress(0, 1, "loading the language model")
         model = load(self.config.model, self.run.device)
         hook_point = canonical_hook_point(self.config.model, self.config.hook_point)
         model.check_hook_point(hook_point)
-        self._require_disk(model.d_model)
-        self.folder.mkdir(exist_ok=True)
+        self.d_in = model.width(hook_point)
+        self.n_buckets = max(1, int(np.ceil(1.02 * self.config.n_tokens * self.d_in * 2 / SHARD_BYTES)))
+        self._require_disk()
+        try:
+            self._collect(model, hook_point, target)
+        except UserError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        except (OSError, SafetensorError) as error:
+            if not _is_disk_full(error):
+                raise
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise self._disk_error() from error
+
+    def _collect(self, model: LanguageModel, hook_point: str, target: Path) -> None:
+        for problem in corpora.missing(self.config.corpus):
+            self.run.message(f"{self.config.corpus} goes on without a source: {problem}")
         progress = self._progress()
-        self.n_buckets = max(1, int(np.ceil(1.02 * self.config.n_tokens * model.d_model * 2 / SHARD_BYTES)))
+        self.folder.mkdir(exist_ok=True)
         if not progress["read"]:
             self._read(model, hook_point, progress)
-        model_label, d_in = model.label, progress["d_in"]
-        model.tokenizer.save_pretrained(self.folder / "tokenizer")
-        os.replace(self.folder / "tokenizer" / "tokenizer.json", self.folder / "tokenizer.json")
-        shutil.rmtree(self.folder / "tokenizer")
-        Finishing(self, d_in, model_label, hook_point, progress).finish(target)
+        model.tokenizer.backend_tokenizer.save(str(self.folder / "tokenizer.json"))
+        Finishing(self, model.label, hook_point, progress).finish(target)
 
-    def _require_disk(self, d_model: int) -> None:
-        needed = 2 * self.config.n_tokens * d_model * 2 + SHARD_BYTES // 4
-        free = shutil.disk_usage(self.run.activations_root).free
-        if needed > free:
-            raise UserError(
-                "n_tokens",
-                f"{self.config.n_tokens:,} tokens need {needed / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free; lower n_tokens or free some space.",
-            )
+    def _bytes_needed(self) -> int:
+        return 2 * sum(self.wanted.values()) * self.d_in * 2 + SHARD_BYTES // 4
+
+    def _require_disk(self) -> None:
+        present = sum(file.stat().st_size for file in self.folder.glob("*"))
+        if self._bytes_needed() - present > shutil.disk_usage(self.run.activations_root).free:
+            raise self._disk_error()
+
+    def _disk_error(self) -> UserError:
+        needed = self._bytes_needed() / 1e9
+        free = shutil.disk_usage(self.run.activations_root).free / 1e9
+        return UserError(
+            "n_tokens",
+            f"{self.config.n_tokens:,} tokens need {needed:.1f} GB of disk and {free:.1f} GB are free; lower n_tokens or free some space.",
+        )
 
     def _progress(self) -> dict[str, Any]:
+        """What an earlier process saved, unless it cut the work differently."""
         path = self.folder / "progress.json"
-        fresh = {
+        fresh: dict[str, Any] = {
+            "layout": [FORWARD_TOKENS, self.n_buckets, self.d_in],
             "windows": 0,
             "tokens": dict.fromkeys(SPLITS, 0),
             "lengths": {},
             "read": False,
-            "d_in": 0,
             "seconds": 0.0,
         }
-        return read_json(path) if path.exists() else fresh
+        saved = read_json(path) if path.exists() else {}
+        if saved.get("layout") == fresh["layout"]:
+            return saved
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return fresh
 
     def _windows(self, model: LanguageModel) -> Iterator[Window]:
         """Windows of both splits in a fixed order, until each split has what it wants or the corpus ends."""
@@ -154,18 +168,12 @@ class Collection:
             if number * per_forward < skip:
                 continue
             found = model.activations(torch.tensor([window.tokens for window in windows]), hook_point)
-            if found.ndim != 3:
-                raise UserError(
-                    "hook_point",
-                    f"{hook_point} gives {found.ndim}-dimensional activations; choose one with a vector per token, such as blocks.11.hook_out.",
-                )
             values = found.cpu().numpy()
             if not np.isfinite(values).all():
                 raise UserError(
                     "hook_point",
                     f"{hook_point} gives NaN or infinite activations; choose another layer or model.",
                 )
-            progress["d_in"] = values.shape[2]
             self._append(number, windows, values)
             progress["windows"] += len(windows)
             for window in windows:
@@ -237,6 +245,11 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+def _is_disk_full(error: Exception) -> bool:
+    """safetensors reports a full disk by text only."""
+    return getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error).lower()
+
+
 def _append_bytes(path: Path, array: NDArray[Any]) -> None:
     with path.open("ab") as file:
         file.write(np.ascontiguousarray(array).tobytes())
@@ -245,12 +258,11 @@ def _append_bytes(path: Path, array: NDArray[Any]) -> None:
 class Finishing:
     """From raw buckets to shards, token tables and the manifest."""
 
-    def __init__(
-        self, collection: Collection, d_in: int, label: str, hook_point: str, progress: dict[str, Any]
-    ) -> None:
+    def __init__(self, collection: Collection, label: str, hook_point: str, progress: dict[str, Any]) -> None:
         self.collection, self.folder = collection, collection.folder
         self.config, self.run = collection.config, collection.run
-        self.d_in, self.label, self.hook_point, self.progress = d_in, label, hook_point, progress
+        self.d_in = collection.d_in
+        self.label, self.hook_point, self.progress = label, hook_point, progress
         self.tokens = {split: _map_tokens(self.folder / f"{split}.tokens") for split in SPLITS}
         self.limit = self._limit()
 
@@ -337,6 +349,7 @@ class Finishing:
         read = sum(self.progress["tokens"].values())
         first = sum(int((tokens["position"] == 0).sum()) for tokens in self.tokens.values())
         n_kept = sum(int(mask.sum()) for mask in kept.values())
+        model = model_provenance(self.config.model)
         sources = corpora.describe(self.config.corpus)
         return {
             "fingerprint": self.collection.name,
@@ -345,6 +358,9 @@ class Finishing:
             "hook_point": self.hook_point,
             "corpus": self.config.corpus,
             "sources": sources,
+            "missing_sources": corpora.missing(self.config.corpus),
+            "tier": model["tier"],
+            "licences": sorted({model["licence"], *(source["licence"] for source in sources)}),
             "n_tokens": self.config.n_tokens,
             "context_size": self.config.context_size,
             "massive_threshold": self.config.massive_threshold,

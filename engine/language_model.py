@@ -1,15 +1,16 @@
 """Language models behind transformer-lens' TransformerBridge, read at a named hook point."""
 
+import difflib
 import fcntl
 import hashlib
 import os
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.assets import ASSETS, locate
+from data.assets import ASSETS, AssetMissing, locate
 from data.files import atomic_folder, read_json, sha256_file
 from data.paths import cache_dir
 from engine.errors import UserError
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
 BUNDLED = "smollm2-135m-instruct-q4"
 LABELS = {BUNDLED: "SmolLM2-135M-Instruct (instruct model, 4-bit origin)"}
-ALIASES = {"hook_resid_post": "hook_out", "hook_resid_pre": "hook_in"}
+ALIASES = {
+    "hook_resid_post": "hook_out",
+    "hook_resid_pre": "hook_in",
+    "hook_attn_out": "attn.hook_out",
+    "hook_mlp_out": "mlp.hook_out",
+}
+WEIGHTS = (".safetensors", ".bin")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HOOK_POINT = re.compile(r"blocks\.(\d+)\.[a-z0-9_.]+")
 
@@ -50,8 +57,24 @@ def model_identity(model: str) -> str:
     folder = model_folder(model)
     if folder is None:
         return f"hub {model}"
-    names = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json"))
-    return hashlib.sha256(" ".join(f"{p.name} {sha256_file(p)}" for p in names).encode()).hexdigest()
+    files = sorted(p for p in folder.iterdir() if p.suffix in (*WEIGHTS, ".json"))
+    if not any(p.suffix in WEIGHTS for p in files):
+        raise UserError("model", f"{folder} has no weights; name a folder saved with save_pretrained.")
+    lines = (f"{p.name} {_file_hash(p, p.stat().st_size, p.stat().st_mtime_ns)}" for p in files)
+    return hashlib.sha256(" ".join(lines).encode()).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _file_hash(path: Path, size: int, modified: int) -> str:
+    """sha256 of a file, taken again only when its size or time of change differs."""
+    return sha256_file(path)
+
+
+def model_provenance(model: str) -> dict[str, str]:
+    """Licence and tier of a model."""
+    if model == BUNDLED:
+        return {"licence": ASSETS[BUNDLED].licence, "tier": ASSETS[BUNDLED].tier}
+    return {"licence": "stated by its owner", "tier": "real pretrained"}
 
 
 def canonical_hook_point(model: str, hook_point: str) -> str:
@@ -151,16 +174,24 @@ class LanguageModel:
     def check_hook_point(self, hook_point: str) -> None:
         """Raises UserError, naming near names, when the model has no such hook point."""
         if hook_point not in self.bridge.hook_dict:
-            prefix = ".".join(hook_point.split(".")[:2])
-            near = sorted(
-                n for n in self.bridge.hook_dict if n.startswith(f"{prefix}.") and n.count(".") == 2
-            )
+            names = {point.name for point in self.bridge.hook_dict.values()}
+            near = difflib.get_close_matches(hook_point, sorted(names), n=4, cutoff=0)
             raise UserError(
-                "hook_point", f"{hook_point!r} does not exist in this model; it has {', '.join(near[:8])}."
+                "hook_point",
+                f"{hook_point!r} does not exist in this model; the nearest names are {', '.join(near)}.",
             )
 
+    def width(self, hook_point: str) -> int:
+        """Dimension d of a hook point's vectors. Raises UserError when it has none."""
+        import torch
+
+        return int(self.activations(torch.full((1, 2), self.separator), hook_point).shape[2])
+
     def activations(self, tokens: "Tensor", hook_point: str) -> "Tensor":
-        """Activations (B × T × d, float32) of token ids (B × T); the forward pass stops at the hook's layer."""
+        """Activations (B × T × d, float32) of token ids (B × T); the forward pass stops at the hook's layer.
+
+        Raises UserError when the hook point holds anything else than one vector per token.
+        """
         import torch
 
         caught: list[Tensor] = []
@@ -172,15 +203,32 @@ class LanguageModel:
                 stop_at_layer=layer + 1,
                 fwd_hooks=[(hook_point, lambda value, hook: caught.append(value.detach()))],
             )
-        return caught[0].float()
+        if not caught:
+            raise UserError(
+                "hook_point",
+                f"{hook_point!r} is not computed by this model; choose another, such as {_example(layer)}.",
+            )
+        found = caught[0]
+        if found.ndim != 3 or found.shape[:2] != tokens.shape:
+            shape = " × ".join(map(str, found.shape))
+            raise UserError(
+                "hook_point",
+                f"{hook_point!r} gives {shape} values, not a vector per token; choose another, such as {_example(layer)}.",
+            )
+        return found.float()
+
+
+def _example(layer: int) -> str:
+    return f"blocks.{layer}.hook_out"
 
 
 def load(model: str, device: str) -> LanguageModel:
     """Load a model on a torch device, float32 on CPU and bfloat16 on CUDA. Raises UserError."""
     _be_quiet()
-    folder = prepare_bundled() if model == BUNDLED else model_folder(model)
-    if folder is not None:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        folder = prepare_bundled() if model == BUNDLED else model_folder(model)
+    except AssetMissing as error:
+        raise UserError("model", str(error)) from error
     import torch
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoTokenizer
@@ -194,4 +242,6 @@ def load(model: str, device: str) -> LanguageModel:
         raise UserError(
             "model", f"{model!r} cannot be loaded ({reason}); check the id, the folder or the network."
         ) from error
+    if not tokenizer.is_fast:
+        raise UserError("model", f"{model!r} has no tokenizer.json; choose a model with a fast tokenizer.")
     return LanguageModel(bridge, tokenizer, device, LABELS.get(model, model), model_identity(model))
