@@ -74,7 +74,13 @@ def series_style(index: int) -> dict[str, str]:
 
 
 def finish(
-    figure: go.Figure, *, alt: str, title: str = "", subtitle: str = "", caption: str = "", height: int = HEIGHT
+    figure: go.Figure,
+    *,
+    alt: str,
+    title: str = "",
+    subtitle: str = "",
+    caption: str = "",
+    height: int = HEIGHT,
 ) -> go.Figure:
     """Apply the template, title and height, and store alternative text and caption in `layout.meta`.
 
@@ -112,7 +118,14 @@ def sized(figure: go.Figure, columns: int) -> go.Figure:
     copy.update_layout(width=ONE_COLUMN, height=round(ONE_COLUMN * 0.85), title=None, font={"size": size})
     copy.update_layout(
         margin={"l": 44, "r": 10, "t": 12, "b": 40},
-        legend={"orientation": "h", "y": -0.3, "yanchor": "top", "x": 0, "xanchor": "left", "font": {"size": size}},
+        legend={
+            "orientation": "h",
+            "y": -0.3,
+            "yanchor": "top",
+            "x": 0,
+            "xanchor": "left",
+            "font": {"size": size},
+        },
     )
     copy.update_annotations(font={"size": size})
     return copy
@@ -123,7 +136,11 @@ def null_line(figure: go.Figure, level: float | None, *, vertical: bool = False)
     if level is None or pd.isna(level):
         return figure
     line = {"line": {"dash": "dash", "color": INK, "width": 1.5}}
-    text = {"text": f"chance {level:.3f}", "font": {"size": 12, "color": INK}, "bgcolor": "rgba(255,255,255,0.8)"}
+    text = {
+        "text": f"chance {level:.3f}",
+        "font": {"size": 12, "color": INK},
+        "bgcolor": "rgba(255,255,255,0.8)",
+    }
     if vertical:
         figure.add_vline(x=level, **line)
         figure.add_annotation(
