@@ -196,13 +196,17 @@ class LanguageModel:
 
         caught: list[Tensor] = []
         layer = int(hook_point.split(".")[1])
-        with torch.inference_mode():
-            self.bridge.run_with_hooks(
-                tokens.to(self.device),
-                return_type=None,
-                stop_at_layer=layer + 1,
-                fwd_hooks=[(hook_point, lambda value, hook: caught.append(value.detach()))],
-            )
+        try:
+            with torch.inference_mode():
+                self.bridge.run_with_hooks(
+                    tokens.to(self.device),
+                    return_type=None,
+                    stop_at_layer=layer + 1,
+                    fwd_hooks=[(hook_point, lambda value, hook: caught.append(value.detach()))],
+                )
+        except ValueError as error:
+            if "Cannot add hook" not in str(error):
+                raise
         if not caught:
             raise UserError(
                 "hook_point",
