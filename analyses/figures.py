@@ -4,8 +4,11 @@ Colours: Okabe & Ito (2008) for groups, cividis for amounts; both survive colour
 """
 
 import html
+import textwrap
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
@@ -18,6 +21,8 @@ PIXELS_PER_INCH = 96
 ONE_COLUMN = round(3.35 * PIXELS_PER_INCH)
 TWO_COLUMNS = round(6.9 * PIXELS_PER_INCH)
 HEIGHT = 400
+CELL = "cell"
+ONE_COLUMN_CELLS = 36
 ONE_COLUMN_FONT = 8 / 72 * PIXELS_PER_INCH
 
 
@@ -32,7 +37,7 @@ def _axis() -> dict[str, Any]:
         "gridcolor": GRID,
         "zeroline": False,
         "automargin": True,
-        "title": {"standoff": 10},
+        "title": {"standoff": 10, "font": {"size": 13}},
     }
 
 
@@ -97,7 +102,8 @@ def finish(
 def empty(message: str) -> go.Figure:
     """A figure that only says why there is nothing to draw."""
     figure = go.Figure()
-    figure.add_annotation(text=plain(message), showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper")
+    text = "<br>".join(plain(line) for line in textwrap.wrap(message, 60))
+    figure.add_annotation(text=text, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper")
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return finish(figure, alt=message, height=160)
@@ -115,20 +121,40 @@ def sized(figure: go.Figure, columns: int) -> go.Figure:
     if columns == 2:
         return copy.update_layout(width=TWO_COLUMNS)
     size = ONE_COLUMN_FONT
-    copy.update_layout(width=ONE_COLUMN, height=round(ONE_COLUMN * 0.85), title=None, font={"size": size})
+    rows = _legend_rows(copy, size)
     copy.update_layout(
-        margin={"l": 44, "r": 10, "t": 12, "b": 40},
+        width=ONE_COLUMN,
+        height=round(ONE_COLUMN * 0.85 + rows * size * 1.7),
+        title=None,
+        font={"size": size},
+        margin={"l": 44, "r": 16, "t": 12, "b": round(44 + rows * size * 1.7)},
         legend={
             "orientation": "h",
-            "y": -0.3,
-            "yanchor": "top",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
             "x": 0,
             "xanchor": "left",
             "font": {"size": size},
         },
     )
+    copy.update_xaxes(title_font_size=size, title_standoff=6)
+    copy.update_yaxes(title_font_size=size, title_standoff=6)
+    cells = [note for note in copy.layout.annotations if note.name == CELL]
+    crowded = len(cells) > ONE_COLUMN_CELLS
+    copy.layout.annotations = [n for n in copy.layout.annotations if not (crowded and n.name == CELL)]
     copy.update_annotations(font={"size": size})
+    copy.update_annotations(selector={"name": CELL}, font={"size": 0.85 * size})
     return copy
+
+
+def _legend_rows(figure: go.Figure, size: float) -> int:
+    """Rows a horizontal legend needs in one column, where plotly gives every entry the widest one's width."""
+    names = [trace.name for trace in figure.data if trace.name and trace.showlegend is not False]
+    if len(names) < 2 or figure.layout.showlegend is False:
+        return 0
+    across = max(1, int((ONE_COLUMN - 60) // (40 + 0.55 * size * max(map(len, names)))))
+    return -(-len(names) // across)
 
 
 def null_line(figure: go.Figure, level: float | None, *, vertical: bool = False) -> go.Figure:
@@ -152,6 +178,23 @@ def null_line(figure: go.Figure, level: float | None, *, vertical: bool = False)
             y=level, x=1, xref="paper", xanchor="right", yanchor="bottom", showarrow=False, **text
         )
     return figure
+
+
+def log_steps(steps: Sequence[int]) -> tuple[Callable[[Any], np.ndarray], dict[str, Any]]:
+    """Position of a step on a log axis that has room for step 0 at its left, and that axis."""
+    positive = sorted({int(step) for step in steps if step > 0}) or [1]
+    first, last = positive[0], positive[-1]
+    zero = first / 3
+    powers = [10**p for p in range(0, 10) if first <= 10**p <= last]
+    ticks = powers if len(powers) >= 2 else sorted({first, last, *powers})
+    axis = {
+        "type": "log",
+        "title": {"text": "Training step (log scale, 0 at the left)"},
+        "tickvals": [zero, *ticks],
+        "ticktext": ["0", *[f"{tick:,}" for tick in ticks]],
+        "range": [np.log10(zero) - 0.1, np.log10(last) + 0.1],
+    }
+    return lambda values: np.where(np.asarray(values) > 0, np.asarray(values, dtype=float), zero), axis
 
 
 def to_csv(frame: Any) -> bytes:

@@ -5,15 +5,29 @@ named by columns `label_a`, `label_b` where a frame has them, else by `seed_a`, 
 one `subset` ("alive" or "all") are drawn where a frame has that column.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analyses.figures import GRID, PALETTE, SEQUENTIAL, empty, finish, null_line, plain, series_style
+from analyses.figures import (
+    CELL,
+    GRID,
+    INK,
+    PALETTE,
+    SEQUENTIAL,
+    empty,
+    finish,
+    null_line,
+    plain,
+    series_style,
+)
+from analyses.sae_curves import LIVE_METRICS, training_curves, trajectory
 from analyses.sae_frames import (
+    METRICS,
+    NO_PAIRS,
     Frame,
     as_pandas,
     claims_table,
@@ -24,6 +38,7 @@ from analyses.sae_frames import (
 )
 
 __all__ = [
+    "LIVE_METRICS",
     "claims_table",
     "consistency_heatmap",
     "cosine_histogram",
@@ -38,22 +53,6 @@ __all__ = [
 
 CURVE_POINTS = 600
 SCATTER_POINTS = 4000
-NO_PAIRS = "A comparison needs two SAEs; train another seed or choose more runs."
-METRICS = {
-    "pw_mcc_abs": "PW-MCC (|cosine|)",
-    "pw_mcc_signed": "PW-MCC (signed cosine)",
-    "calibrated": "calibrated PW-MCC",
-}
-LIVE_METRICS = {
-    "loss": "Training loss (per activation)",
-    "fvu": "Variance unexplained (share)",
-    "l0": "Active features per activation (L0)",
-    "dead_fraction": "Dead features (%)",
-    "learning_rate": "Learning rate",
-    "activations_per_second": "Speed (activations per second)",
-    "pw_mcc_abs": "Mean PW-MCC (|cosine|)",
-    "gt_mcc_abs": "GT-MCC (|cosine|)",
-}
 
 
 def _null_text(nulls: pd.Series) -> str:
@@ -61,12 +60,56 @@ def _null_text(nulls: pd.Series) -> str:
     return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"
 
 
+def _write_cells(figure: go.Figure, matrix: pd.DataFrame, floor: float) -> None:
+    """The numbers in the cells, white on dark and ink on light."""
+    digits, size = (3, 13) if len(matrix) <= 6 else (2, 11)
+    for row, column in np.argwhere(matrix.notna().to_numpy()):
+        value = float(matrix.iat[row, column])
+        figure.add_annotation(
+            name=CELL,
+            x=int(column),
+            y=int(row),
+            text=f"{value:.{digits}f}",
+            showarrow=False,
+            font={"size": size, "color": "white" if (value - floor) / (1 - floor) < 0.5 else INK},
+        )
+
+
+def _cells(matrix: pd.DataFrame) -> go.Scatter:
+    """Invisible squares over the cells, since a heat map itself cannot be selected from by a click."""
+    places = np.argwhere(matrix.notna().to_numpy())
+    names = list(matrix.index)
+    return go.Scatter(
+        x=[plain(names[column]) for _, column in places],
+        y=[plain(names[row]) for row, _ in places],
+        mode="markers",
+        marker={"symbol": "square", "size": 34, "opacity": 0, "color": INK},
+        selected={"marker": {"opacity": 0.25}},
+        unselected={"marker": {"opacity": 0}},
+        customdata=[[names[row], names[column], matrix.iat[row, column]] for row, column in places],
+        hovertemplate="%{customdata[0]} with %{customdata[1]}<br>%{customdata[2]:.4f}<extra></extra>",
+        showlegend=False,
+    )
+
+
+def _colour_bar(floor: float, metric: str) -> dict[str, Any]:
+    ticks = [floor, *[tick for tick in (0.2, 0.4, 0.6, 0.8, 1.0) if tick > floor + 0.06]]
+    return {
+        "title": {"text": METRICS[metric], "side": "right"},
+        "thickness": 14,
+        "outlinewidth": 0,
+        "tickvals": ticks,
+        "ticktext": [f"{t:.2f} chance" if floor and t == floor else f"{t:.1f}" for t in ticks],
+    }
+
+
 def consistency_heatmap(
     pairs: Frame, labels: Sequence[str] | None = None, metric: str = "pw_mcc_abs", subset: str = "alive"
 ) -> go.Figure:
     """SAE × SAE matrix of `metric` (pw_mcc_abs, pw_mcc_signed or calibrated), colours from chance to 1.
 
-    `labels` gives the SAEs and their order; a cell's customdata is (label_a, label_b).
+    `labels` gives the SAEs and their order. The selectable points over the cells have customdata (label_a, label_b,
+    value), a and b being row and column; the cells of the heat map itself (label_a, label_b).
     """
     table = labelled(pairs, subset)
     if table.empty:
@@ -74,47 +117,32 @@ def consistency_heatmap(
     matrix = pair_matrix(table, labels, metric)
     names = list(matrix.index)
     nulls = table["null_mean"].dropna() if "null_mean" in table else pd.Series(dtype=float)
-    floor = float(nulls.min()) if len(nulls) and metric == "pw_mcc_abs" else 0.0
-    shown = len(names) <= 12
-    texts = [
-        ["" if np.isnan(v) else f"{v:.2f}" if len(names) > 8 else f"{v:.3f}" for v in row]
-        for row in matrix.values
-    ]
+    floor = min(float(nulls.min()), 0.95) if len(nulls) and metric == "pw_mcc_abs" else 0.0
     escaped = [plain(name) for name in names]
-    bar = [floor, *[tick for tick in (0.2, 0.4, 0.6, 0.8, 1.0) if tick > floor + 0.06]]
     figure = go.Figure(
         go.Heatmap(
-            z=matrix.values,
+            z=matrix.to_numpy(),
             x=escaped,
             y=escaped,
             customdata=[[[a, b] for b in names] for a in names],
-            text=texts,
-            texttemplate="%{text}" if shown else None,
-            textfont={"size": 13 if len(names) <= 8 else 11},
             zmin=floor,
             zmax=1,
             colorscale=SEQUENTIAL,
             xgap=2,
             ygap=2,
-            hoverongaps=False,
-            hovertemplate=f"%{{y}} with %{{x}}<br>{METRICS[metric]} %{{z:.4f}}<extra></extra>",
-            colorbar={
-                "title": {"text": METRICS[metric], "side": "right"},
-                "thickness": 14,
-                "outlinewidth": 0,
-                "tickvals": bar,
-                "ticktext": [
-                    f"{floor:.2f} chance" if floor and tick == floor else f"{tick:.1f}" for tick in bar
-                ],
-            },
+            hoverinfo="skip",
+            colorbar=_colour_bar(floor, metric),
         )
     )
-    figure.update_xaxes(title_text="SAE", showgrid=False, type="category", showline=False, ticks="")
-    figure.update_yaxes(
-        title_text="SAE", showgrid=False, type="category", showline=False, ticks="", autorange="reversed"
-    )
-    figure.update_layout(plot_bgcolor=GRID)
-    mean = float(np.nanmean(matrix.values)) if matrix.notna().any(axis=None) else float("nan")
+    figure.add_trace(_cells(matrix))
+    if len(names) <= 12:
+        _write_cells(figure, matrix, floor)
+    look = {"title_text": "SAE", "showgrid": False, "type": "category", "showline": False, "ticks": ""}
+    edges = [-0.5, len(names) - 0.5]
+    figure.update_xaxes(**look, range=edges)
+    figure.update_yaxes(**look, range=edges[::-1])
+    figure.update_layout(plot_bgcolor=GRID, clickmode="event+select", dragmode=False)
+    mean = float(np.nanmean(matrix)) if matrix.notna().any(axis=None) else float("nan")
     chance = f"chance {_null_text(nulls)}" if len(nulls) else "chance level not measured"
     return finish(
         figure,
@@ -268,135 +296,4 @@ def frequency_scatter(matches: Frame, null_level: float | None = None, subset: s
         subtitle=note,
         alt=f"Scatter of matched |cosine| against activation frequency; bin means run from {bins['mean'].iloc[0]:.3f} "
         f"for the rarest to {bins['mean'].iloc[-1]:.3f} for the most frequent features.",
-    )
-
-
-def _log_steps(steps: Sequence[int]) -> tuple[Callable[[Any], np.ndarray], dict[str, Any]]:
-    """Position of a step on a log axis that has room for step 0 at its left, and that axis."""
-    positive = sorted({int(step) for step in steps if step > 0}) or [1]
-    first, last = positive[0], positive[-1]
-    zero = first / 3
-    powers = [10**p for p in range(0, 10) if first <= 10**p <= last]
-    ticks = powers if len(powers) >= 2 else sorted({first, last, *powers})
-    axis = {
-        "type": "log",
-        "title": {"text": "Training step (log scale, 0 at the left)"},
-        "tickvals": [zero, *ticks],
-        "ticktext": ["0", *[f"{tick:,}" for tick in ticks]],
-        "range": [np.log10(zero) - 0.1, np.log10(last) + 0.1],
-    }
-    return lambda values: np.where(np.asarray(values) > 0, np.asarray(values, dtype=float), zero), axis
-
-
-def _add_family(
-    figure: go.Figure,
-    table: pd.DataFrame,
-    keys: list[str],
-    value: str,
-    place: Callable[[Any], np.ndarray],
-    color: str,
-    name: str,
-) -> float:
-    """Thin lines of every member and a thick line of their mean; returns the last mean."""
-    hover = f"step %{{customdata[0]:,}}<br>{name} %{{y:.4f}}<extra>%{{fullData.name}}</extra>"
-    for key, rows in table.groupby(keys, sort=False):
-        rows = rows.sort_values("step")
-        figure.add_scatter(
-            x=place(rows["step"]),
-            y=rows[value],
-            mode="lines",
-            line={"color": color, "width": 1},
-            opacity=0.45,
-            name=plain(" with ".join(key)),
-            showlegend=False,
-            customdata=rows[["step", *keys]].to_numpy(dtype=object),
-            hovertemplate=hover,
-        )
-    mean = table.groupby("step")[value].mean()
-    figure.add_scatter(
-        x=place(mean.index),
-        y=mean.to_numpy(),
-        mode="lines+markers",
-        line={"color": color, "width": 3},
-        marker={"size": 7},
-        name=f"{name}, mean",
-        customdata=mean.index.to_numpy()[:, None],
-        hovertemplate=hover,
-    )
-    return float(mean.iloc[-1])
-
-
-def trajectory(
-    frame: Frame, null: float | None = None, gt: Frame | None = None, metric: str = "pw_mcc_abs"
-) -> go.Figure:
-    """PW-MCC against training step, a thin line a pair and their mean; `gt` (gt_trajectory) adds GT-MCC.
-
-    The step axis is logarithmic with step 0 at its left end. customdata starts with the step.
-    """
-    table = labelled(frame)
-    truth = as_pandas(gt) if gt is not None else pd.DataFrame()
-    if table.empty and truth.empty:
-        return empty(NO_PAIRS)
-    place, axis = _log_steps([step for rows in (table, truth) if len(rows) for step in rows["step"]])
-    figure, ends = go.Figure(), []
-    if len(table):
-        end = _add_family(figure, table, ["label_a", "label_b"], metric, place, PALETTE[0], "PW-MCC")
-        ends.append(f"PW-MCC ends at {end:.3f}")
-    if len(truth):
-        truth = truth.assign(label=[f"seed {seed}" for seed in truth["seed"]])
-        end = _add_family(figure, truth, ["label"], "gt_mcc_abs", place, PALETTE[1], "GT-MCC")
-        ends.append(f"GT-MCC ends at {end:.3f}")
-    figure.update_xaxes(axis)
-    figure.update_yaxes(
-        title_text="Mean |cosine| of matched features" if len(truth) else METRICS[metric], range=[0, 1.02]
-    )
-    null_line(figure, null)
-    chance = "" if null is None else f", chance {null:.3f}"
-    return finish(
-        figure,
-        title="Consistency during training",
-        subtitle="; ".join(ends) + chance,
-        alt=f"Lines against training step: {'; '.join(ends)}{chance}.",
-    )
-
-
-def training_curves(rows: Frame, metric: str) -> go.Figure:
-    """A live metric against step, one line a seed; `rows` has `step`, `seed` and `metric` (events or a frame).
-
-    `metric` is one of `LIVE_METRICS` or any other logged name. customdata is (step, seed).
-    """
-    table = as_pandas(rows)
-    if table.empty or metric not in table or table[metric].dropna().empty:
-        return empty("Nothing has been logged yet; the first values appear after a few steps.")
-    table = table.dropna(subset=[metric]).sort_values("step", kind="stable")
-    seeds = table["seed"] if "seed" in table else pd.Series(np.nan, index=table.index)
-    factor = 100 if metric == "dead_fraction" else 1
-    figure, last = go.Figure(), []
-    for index, (seed, part) in enumerate(table.groupby(seeds, dropna=False)):
-        name = "all seeds" if pd.isna(seed) else f"seed {int(seed)}"
-        values = factor * part[metric].to_numpy(dtype=float)
-        last.append(values[-1])
-        figure.add_scatter(
-            x=part["step"],
-            y=values,
-            mode="lines" if len(values) > 1 else "markers",
-            line={**series_style(index), "width": 2},
-            name=name,
-            customdata=[[int(step), None if pd.isna(seed) else int(seed)] for step in part["step"]],
-            hovertemplate="step %{x:,}<br>%{y:.4g}<extra>%{fullData.name}</extra>",
-        )
-    label = LIVE_METRICS.get(metric, plain(metric))
-    positive = min(min(trace.y) for trace in figure.data) > 0
-    wide = positive and max(max(trace.y) for trace in figure.data) > 30 * min(
-        min(trace.y) for trace in figure.data
-    )
-    figure.update_xaxes(title_text="Training step", rangemode="tozero")
-    figure.update_yaxes(
-        title_text=label, type="log" if wide else "linear", rangemode="normal" if wide else "tozero"
-    )
-    figure.update_layout(showlegend=len(last) > 1)
-    return finish(
-        figure,
-        alt=f"{label} against training step for {len(last)} seeds, last mean {np.mean(last):.4g}.",
-        height=320,
     )

@@ -14,6 +14,12 @@ from analyses.matching import bootstrap_interval, calibrated, mean_interval
 
 Frame = Any
 CLEAR_MARGIN = 0.1
+NO_PAIRS = "A comparison needs two SAEs; train another seed or choose more runs."
+METRICS = {
+    "pw_mcc_abs": "PW-MCC (|cosine|)",
+    "pw_mcc_signed": "PW-MCC (signed cosine)",
+    "calibrated": "calibrated PW-MCC",
+}
 
 
 def as_pandas(frame: Frame) -> pd.DataFrame:
