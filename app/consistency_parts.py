@@ -2,39 +2,33 @@
 
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
-from analyses.sae_consistency import Summary, claims_frame
+from analyses.sae_frames import claims_table
 from app.connection import client
 from app.widgets import ACTIVE, attempt
 from engine.client import EngineError
 
 
-def strip(summary: Summary, saes: pd.DataFrame) -> None:
+def strip(summary: dict[str, Any], d_sae: int) -> None:
     """Consistency across seeds · recovery of the truth · null, and how good the SAEs are."""
-    interval = (
-        f"95 % interval {summary.low:.3f} to {summary.high:.3f} over runs"
-        if summary.low is not None
-        else "no interval below three SAEs"
-    )
+    interval = "no interval below three SAEs"
+    if summary["pw_low"] is not None:
+        interval = f"95 % interval {summary['pw_low']:.3f} to {summary['pw_high']:.3f} over runs"
     cells = [
-        ("PW-MCC", f"{summary.pw_mcc_abs:.3f}", interval),
-        ("Null", f"{summary.null:.3f}", "random directions, same sizes"),
-        ("Calibrated", f"{summary.calibrated:.3f}", "(PW-MCC − null) / (1 − null)"),
-        ("FVU", f"{saes['fvu'].mean():.3f}", "variance unexplained, held-out"),
-        (
-            "Alive",
-            f"{saes['alive_share'].mean():.1%}",
-            f"of {saes['d_sae'].iloc[0]:,} latents; L0 {saes['l0'].mean():.1f}",
-        ),
+        ("PW-MCC", f"{summary['pw_mcc_abs']:.3f}", interval),
+        ("Null", f"{summary['null']:.3f}", "random directions, same sizes"),
+        ("Calibrated", f"{summary['calibrated']:.3f}", "(PW-MCC − null) / (1 − null)"),
+        ("FVU", f"{summary['fvu']:.3f}", "variance unexplained, held-out"),
+        ("Alive", f"{summary['alive_share']:.1%}", f"of {d_sae:,} latents; L0 {summary['l0']:.1f}"),
     ]
-    if saes["gt_mcc_abs"].notna().any():
-        cells.insert(1, ("GT-MCC", f"{saes['gt_mcc_abs'].mean():.3f}", "with the world's true features"))
+    if summary["gt_mcc_abs"] is not None:
+        cells.insert(1, ("GT-MCC", f"{summary['gt_mcc_abs']:.3f}", "with the world's true features"))
     for column, (name, value, note) in zip(st.columns(len(cells)), cells, strict=True):
         column.metric(name, value)
         column.caption(note)
-    st.markdown(f"{summary.reading} Signed cosine (the authors' released code): {summary.pw_mcc_signed:.3f}.")
+    signed = f"Signed cosine (the authors' released code): {summary['pw_mcc_signed']:.3f}."
+    st.markdown(f"{summary['verdict_text']} {signed}")
 
 
 @st.cache_data(max_entries=100, show_spinner=False)
@@ -45,13 +39,19 @@ def _data_event(run_id: str) -> dict[str, Any]:
 
 def data_note(runs: list[dict[str, Any]]) -> None:
     """Where the vectors came from, with tier and licences."""
-    for note in dict.fromkeys(_note(_data_event(run["id"])) for run in runs):
+    for note in dict.fromkeys(_note(run, _data_event(run["id"])) for run in runs):
         st.caption(note)
 
 
-def _note(data: dict[str, Any]) -> str:
-    if not data.get("counts"):
-        return "Data: a synthetic world whose true features are known (tier: synthetic)."
+def _note(run: dict[str, Any], data: dict[str, Any]) -> str:
+    config = run["config"]
+    if config["source"] == "synthetic":
+        return (
+            f"Data: a synthetic world of {config['n_true_features']:,} known features in {config['d_in']} dimensions, "
+            f"{config['true_sparsity']} active at a time (tier: synthetic)."
+        )
+    if not data:
+        return f"Data: {config['model']}, {config['hook_point']}, corpus {config['corpus']}."
     counts = data["counts"]
     sources = "; ".join(f"{s['source']} ({s['tier']}, {s['licence']})" for s in data["sources"])
     return (
@@ -117,7 +117,7 @@ def claims_section(study: str) -> None:
         st.caption("Not tested on this machine yet.")
     else:
         st.dataframe(
-            claims_frame(found), hide_index=True, alt="Claims of the paper with their verdict", row_height=70
+            claims_table(found), hide_index=True, alt="Claims of the paper with their verdict", row_height=70
         )
     waiting = [run for run in st.session_state.get("claim_runs", []) if client().run(run)["state"] in ACTIVE]
     if waiting:

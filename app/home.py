@@ -1,10 +1,10 @@
 """Entry of the app: `streamlit run home.py` (started by `concordance up`)."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from app.widgets import PAGES, frame
-
-st.set_page_config(page_title="Concordance", page_icon=":material/hub:", layout="wide")
 
 page = st.navigation(
     {
@@ -19,6 +19,11 @@ page = st.navigation(
             st.Page(PAGES["jobs"], title="Jobs", url_path="jobs", icon=":material/list:"),
         ],
     }
+)
+st.set_page_config(
+    page_title=f"{page.title} · Concordance",
+    page_icon=str(Path(__file__).with_name("icon.png")),
+    layout="wide",
 )
 frame()
 page.run()

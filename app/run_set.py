@@ -60,13 +60,16 @@ def all_pairs(saes: list[Sae], subset: str) -> pd.DataFrame:
 
 
 def matches(a: Sae, b: Sae, subset: str) -> pd.DataFrame:
-    """Every matched feature of a pair, most similar first."""
-    if a.run != b.run:
-        return cross_match((a.run, a.seed), (b.run, b.seed), subset)[1]
-    return table(a.run, "matches", {"subset": subset, "seed_a": a.seed, "seed_b": b.seed}, "rank")
+    """Every matched feature of a pair, most similar first, with label_a and label_b."""
+    if a.run == b.run:
+        found = table(a.run, "matches", {"subset": subset, "seed_a": a.seed, "seed_b": b.seed}, "rank")
+    else:
+        found = cross_match((a.run, a.seed), (b.run, b.seed), subset)[1]
+    return found.assign(label_a=a.label, label_b=b.label, subset=subset)
 
 
 def contexts(sae: Sae, feature: int) -> pd.DataFrame:
-    """Held-out contexts with the feature's largest activations."""
+    """Held-out contexts with the feature's largest activations: value, token, and the text with ⟦token⟧ in it."""
     found = table(sae.run, "contexts", {"seed": sae.seed, "feature": feature}, "rank")
-    return found[["value", "before", "token", "after"]]
+    text = found["before"] + "⟦" + found["token"] + "⟧" + found["after"]
+    return found[["value", "token"]].assign(context=text)

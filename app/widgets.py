@@ -1,17 +1,19 @@
 """Pieces every page uses: the frame, pictures with their exports, progress, live curves."""
 
 import time
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analyses.figures import TWO_COLUMNS, alt_text
-from analyses.sae_consistency import CURVES, training_curve
+from analyses.figures import to_csv
+from analyses.sae_consistency import LIVE_METRICS, training_curves
 from app.connection import client, has_browser
 from engine.client import EngineError
 
+EXPORT_WIDTH = 720
 ACTIVE = ("queued", "running")
 STATE_ICONS = {
     "queued": ":material/schedule:",
@@ -94,13 +96,15 @@ def picture(figure: go.Figure, frame: pd.DataFrame, name: str, **chart: Any) -> 
         "toImageButtonOptions": {"format": "svg", "filename": name},
         "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
     }
-    st.plotly_chart(figure, theme=None, key=f"chart-{name}", alt=alt_text(figure), config=config, **chart)
+    st.plotly_chart(
+        figure, theme=None, key=f"chart-{name}", alt=figure.layout.meta["alt"], config=config, **chart
+    )
     formats = ["svg", "pdf", "png"] if has_browser() else []
     with st.container(horizontal=True, gap="small"):
         for format in formats:
             st.download_button(
                 format.upper(),
-                lambda format=format: _rendered(figure, format),
+                partial(_rendered, figure, format),
                 file_name=f"{name}.{format}",
                 key=f"{format}-{name}",
                 on_click="ignore",
@@ -109,7 +113,7 @@ def picture(figure: go.Figure, frame: pd.DataFrame, name: str, **chart: Any) -> 
             )
         st.download_button(
             "CSV",
-            frame.to_csv(index=False).encode(),
+            to_csv(frame),
             file_name=f"{name}.csv",
             mime="text/csv",
             key=f"csv-{name}",
@@ -125,7 +129,7 @@ def picture(figure: go.Figure, frame: pd.DataFrame, name: str, **chart: Any) -> 
 
 def _rendered(figure: go.Figure, format: str) -> bytes:
     height = int(figure.layout.height or 420)
-    return client().export_figure(figure.to_json(), format, TWO_COLUMNS, height)
+    return client().export_figure(figure.to_json(), format, EXPORT_WIDTH, height)
 
 
 def new_events(run_id: str) -> list[dict[str, Any]]:
@@ -146,9 +150,13 @@ def live_curves(run_id: str, metrics: tuple[str, ...], key: str) -> None:
         st.caption("Curves appear with the first training steps.")
     for first in range(0, len(shown), 2):
         for column, metric in zip(st.columns(2), shown[first : first + 2], strict=False):
-            figure = training_curve(rows, metric)
+            figure = training_curves(rows, metric)
             column.plotly_chart(
-                figure, theme=None, key=f"{key}-{metric}", alt=alt_text(figure), config={"displaylogo": False}
+                figure,
+                theme=None,
+                key=f"{key}-{metric}",
+                alt=figure.layout.meta["alt"],
+                config={"displaylogo": False},
             )
     speed = [row["activations_per_second"] for row in rows if "activations_per_second" in row]
     if speed:
@@ -156,7 +164,7 @@ def live_curves(run_id: str, metrics: tuple[str, ...], key: str) -> None:
 
 
 def all_curves() -> tuple[str, ...]:
-    return tuple(CURVES)
+    return tuple(name for name in LIVE_METRICS if name not in ("learning_rate", "activations_per_second"))
 
 
 def attempt(action: Any) -> Any:

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from analyses import sae_consistency as pictures
+from analyses.sae_frames import summary as summarise
 from app import run_set
 from app.connection import client, table
 from app.consistency_parts import claims_section, data_note, next_steps, strip
@@ -97,25 +98,29 @@ def result(runs: list[dict[str, Any]]) -> None:
         return
     labels = [sae.label for sae in saes]
     figures = pd.concat([table(run["id"], "saes") for run in runs])
-    summary = pictures.summarise(pairs, labels)
-    strip(summary, figures)
+    summary = summarise(pairs, figures, subset)
+    strip(summary, int(figures["d_sae"].iloc[0]))
     st.session_state["pair_names"] = list(pairs["name"])
     left, right = st.columns(2)
     with left:
-        picture(pictures.heatmap(pairs, labels), pairs, "heatmap", on_select=on_cell, selection_mode="points")
+        picture(
+            pictures.consistency_heatmap(pairs, labels, subset=subset),
+            pairs,
+            "heatmap",
+            on_select=on_cell,
+            selection_mode="points",
+        )
         st.caption("Click a cell to see its matched features below.")
-    by_pair = {row["label_a"] + "|" + row["label_b"]: row for row in pairs.to_dict("records")}
     sae_of = {sae.label: sae for sae in saes}
     frames = {
         row["name"]: run_set.matches(sae_of[row["label_a"]], sae_of[row["label_b"]], subset)
-        for row in by_pair.values()
+        for row in pairs.to_dict("records")
     }
     with right:
-        curves = {name: frame["cosine"].to_numpy() for name, frame in frames.items()}
-        long = pd.concat([frame[["rank", "cosine"]].assign(pair=name) for name, frame in frames.items()])
-        picture(pictures.cosine_curves(curves, summary.null), long, "cosine-curves")
-    features(pairs, frames, sae_of, summary.null)
-    development(runs, summary.null)
+        together = pd.concat(frames.values())
+        picture(pictures.matched_cosine_curve(together, summary["null"], subset), together, "cosine-curves")
+    features(pairs, frames, sae_of, summary["null"])
+    development(runs, summary["null"])
 
 
 def features(
@@ -154,7 +159,7 @@ def features(
         picked = st.session_state["match_table"]["selection"]["rows"]
         st.caption("Select a row to compare the two features' contexts.")
     with right:
-        figure = pictures.frequency_scatter(frame, null)
+        figure = pictures.frequency_scatter(frame, null, frame["subset"].iloc[0])
         picture(figure, frame, "frequency")
     if len(part):
         compare(a, b, part.iloc[picked[0] if picked and picked[0] < len(part) else 0])
@@ -185,7 +190,7 @@ def development(runs: list[dict[str, Any]], null: float) -> None:
     truth = pd.concat([table(run["id"], "gt_trajectory") for run in runs])
     if len(pairs):
         st.subheader("How it came about")
-        picture(pictures.trajectory(pairs, truth, null), pairs, "trajectory")
+        picture(pictures.trajectory(pairs, null, truth if len(truth) else None), pairs, "trajectory")
 
 
 st.title("Consistency")

@@ -31,10 +31,13 @@ def widget(name: str, schema: dict[str, Any], value: Any, key: str) -> Any:
         return st.selectbox(title, schema["enum"], index=schema["enum"].index(value), **common)
     low, high = schema.get("minimum"), schema.get("maximum", schema.get("exclusiveMaximum"))
     if schema["type"] == "integer":
-        return st.number_input(title, value=int(value), min_value=low, max_value=high, step=1, **common)
+        limits: dict[str, Any] = {"min_value": low, "max_value": high}
+        return st.number_input(title, value=int(value), step=1, **limits, **common)
     if schema["type"] == "number":
-        bounds = {k: None if v is None else float(v) for k, v in (("min_value", low), ("max_value", high))}
-        return st.number_input(title, value=float(value), step=None, format="%g", **bounds, **common)
+        bounds: dict[str, Any] = {
+            k: None if v is None else float(v) for k, v in (("min_value", low), ("max_value", high))
+        }
+        return st.number_input(title, value=float(value), format="%g", **bounds, **common)
     return st.text_input(title, value=value, **common)
 
 

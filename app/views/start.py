@@ -11,8 +11,14 @@ from app.widgets import PAGES, ago, attempt, describe, show_refusal
 SEEDS = [0, 1, 2]
 
 
+def trained(seeds: list[int]) -> dict[str, Any] | None:
+    """The finished tour of these seeds, if there is one."""
+    done = client().runs(study="sae_consistency", state="done", limit=100)
+    return next((run for run in done if run["preset"] == "tour" and run["seeds"] == seeds), None)
+
+
 def start_tour(seeds: list[int]) -> None:
-    run = attempt(lambda: client().submit("sae_consistency", {}, seeds, preset="tour"))
+    run = trained(seeds) or attempt(lambda: client().submit("sae_consistency", {}, seeds, preset="tour"))
     if run:
         st.session_state["go"] = run["id"]
 
@@ -29,7 +35,7 @@ show_refusal()
 
 runs = client().runs(limit=50)
 tours = [run for run in runs if run["preset"] == "tour"]
-first = next((run for run in tours if run["seeds"] == SEEDS and run["state"] == "done"), None)
+first = trained(SEEDS)
 
 st.button("Start the tour", type="primary", on_click=start_tour, args=(SEEDS,), icon=":material/play_arrow:")
 if first:
