@@ -140,6 +140,7 @@ def sized(figure: go.Figure, columns: int) -> go.Figure:
     )
     copy.update_xaxes(title_font_size=size, title_standoff=6)
     copy.update_yaxes(title_font_size=size, title_standoff=6)
+    copy.update_traces(colorbar_title_font_size=size, selector={"type": "heatmap"})
     cells = [note for note in copy.layout.annotations if note.name == CELL]
     crowded = len(cells) > ONE_COLUMN_CELLS
     copy.layout.annotations = [n for n in copy.layout.annotations if not (crowded and n.name == CELL)]

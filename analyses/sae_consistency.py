@@ -29,7 +29,6 @@ from analyses.sae_frames import (
     METRICS,
     NO_PAIRS,
     Frame,
-    as_pandas,
     claims_table,
     frequency_bins,
     labelled,
@@ -62,7 +61,7 @@ def _null_text(nulls: pd.Series) -> str:
 
 def _write_cells(figure: go.Figure, matrix: pd.DataFrame, floor: float) -> None:
     """The numbers in the cells, white on dark and ink on light."""
-    digits, size = (3, 13) if len(matrix) <= 6 else (2, 11)
+    digits, size = (3, 13) if len(matrix) <= 4 else (2, 11)
     for row, column in np.argwhere(matrix.notna().to_numpy()):
         value = float(matrix.iat[row, column])
         figure.add_annotation(
@@ -95,7 +94,7 @@ def _cells(matrix: pd.DataFrame) -> go.Scatter:
 def _colour_bar(floor: float, metric: str) -> dict[str, Any]:
     ticks = [floor, *[tick for tick in (0.2, 0.4, 0.6, 0.8, 1.0) if tick > floor + 0.06]]
     return {
-        "title": {"text": METRICS[metric], "side": "right"},
+        "title": {"text": METRICS[metric], "side": "right", "font": {"size": 13}},
         "thickness": 14,
         "outlinewidth": 0,
         "tickvals": ticks,
@@ -141,7 +140,7 @@ def consistency_heatmap(
     edges = [-0.5, len(names) - 0.5]
     figure.update_xaxes(**look, range=edges)
     figure.update_yaxes(**look, range=edges[::-1])
-    figure.update_layout(plot_bgcolor=GRID, clickmode="event+select", dragmode=False)
+    figure.update_layout(plot_bgcolor=GRID, clickmode="event+select", dragmode=False, hoverdistance=-1)
     mean = float(np.nanmean(matrix)) if matrix.notna().any(axis=None) else float("nan")
     chance = f"chance {_null_text(nulls)}" if len(nulls) else "chance level not measured"
     return finish(
@@ -280,7 +279,7 @@ def frequency_scatter(matches: Frame, null_level: float | None = None, subset: s
     )
     figure.update_xaxes(
         type="log",
-        title_text="Lower frequency of the pair (per token, log scale)",
+        title_text="Lower frequency of the pair (share of activations, log scale)",
         exponentformat="power",
         dtick=1,
     )
