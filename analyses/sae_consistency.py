@@ -74,19 +74,25 @@ def _write_cells(figure: go.Figure, matrix: pd.DataFrame, floor: float) -> None:
         )
 
 
-def _cells(matrix: pd.DataFrame) -> go.Scatter:
-    """Invisible squares over the cells, since a heat map itself cannot be selected from by a click."""
-    places = np.argwhere(matrix.notna().to_numpy())
+def _cells(matrix: pd.DataFrame, compared: bool) -> go.Scatter:
+    """Invisible squares over the cells, since a heat map itself cannot be selected from by a click.
+
+    Those over empty cells (`compared` false) have no customdata: they keep a click from going to a neighbour.
+    """
     names = list(matrix.index)
+    places = np.argwhere(matrix.notna().to_numpy() == compared)
+    data = [[names[row], names[column], matrix.iat[row, column]] for row, column in places]
+    hover = "%{customdata[0]} with %{customdata[1]}<br>%{customdata[2]:.4f}<extra></extra>"
     return go.Scatter(
         x=[plain(names[column]) for _, column in places],
         y=[plain(names[row]) for row, _ in places],
         mode="markers",
         marker={"symbol": "square", "size": 34, "opacity": 0, "color": INK},
-        selected={"marker": {"opacity": 0.25}},
+        selected={"marker": {"opacity": 0.25 if compared else 0}},
         unselected={"marker": {"opacity": 0}},
-        customdata=[[names[row], names[column], matrix.iat[row, column]] for row, column in places],
-        hovertemplate="%{customdata[0]} with %{customdata[1]}<br>%{customdata[2]:.4f}<extra></extra>",
+        customdata=data if compared else None,
+        hovertemplate=hover if compared else None,
+        hoverinfo="all" if compared else "none",
         showlegend=False,
     )
 
@@ -133,7 +139,7 @@ def consistency_heatmap(
             colorbar=_colour_bar(floor, metric),
         )
     )
-    figure.add_trace(_cells(matrix))
+    figure.add_traces([_cells(matrix, True), _cells(matrix, False)])
     if len(names) <= 12:
         _write_cells(figure, matrix, floor)
     look = {"title_text": "SAE", "showgrid": False, "type": "category", "showline": False, "ticks": ""}

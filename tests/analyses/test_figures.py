@@ -84,6 +84,8 @@ def test_every_figure_has_axes_alternative_text_and_palette_colours(figures: dic
         assert figure.layout.xaxis.title.text and figure.layout.yaxis.title.text, name
         assert len(figure.layout.meta["alt"]) > 30, name
         for trace in figure.data:
+            if trace.hoverinfo == "none":
+                continue
             assert trace.customdata is not None and len(trace.customdata), name
             if trace.type == "scatter" and trace.mode != "markers":
                 assert trace.line.color in PALETTE, name
@@ -91,7 +93,8 @@ def test_every_figure_has_axes_alternative_text_and_palette_colours(figures: dic
 
 
 def test_heatmap_holds_the_pairs(frames: dict[str, pd.DataFrame], figures: dict[str, go.Figure]) -> None:
-    heat, cells = figures["heat map"].data
+    heat, cells, blanks = figures["heat map"].data
+    assert len(blanks.x) == SEEDS and blanks.customdata is None
     pairs = frames["pairs"].query("subset == 'alive'")
     for _, row in pairs.iterrows():
         assert (
