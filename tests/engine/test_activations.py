@@ -69,20 +69,24 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return load(BUNDLED, "cpu")
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of its own; collections share one loaded copy of the bundled model."""
     monkeypatch.setenv("CONCORDANCE_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        collecting, "load", lambda name, device: model if name == BUNDLED else load(name, device)
+    )
     return tmp_path
 
 
 def config_of(corpus: Path, **changes: Any) -> Config:
     values = {"hook_point": "blocks.0.hook_out", "n_tokens": 3_000, "context_size": 64, "corpus": str(corpus)}
     return Config(**(values | changes))
-
-
-@pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return load(BUNDLED, "cpu")
 
 
 @pytest.fixture(scope="module")
