@@ -8,15 +8,11 @@ from app.widgets import PAGES, frame
 
 page = st.navigation(
     {
-        "": [st.Page(PAGES["home"], title="Home", url_path="home", icon=":material/home:", default=True)],
-        "Identify": [
-            st.Page(
-                PAGES["consistency"], title="Consistency", url_path="consistency", icon=":material/grid_on:"
-            )
-        ],
+        "": [st.Page(PAGES["home"], title="Home", url_path="home", default=True)],
+        "Identify": [st.Page(PAGES["consistency"], title="Consistency", url_path="consistency")],
         "Run": [
-            st.Page(PAGES["new"], title="New", url_path="new", icon=":material/add_circle:"),
-            st.Page(PAGES["jobs"], title="Jobs", url_path="jobs", icon=":material/list:"),
+            st.Page(PAGES["new"], title="New", url_path="new"),
+            st.Page(PAGES["jobs"], title="Jobs", url_path="jobs"),
         ],
     }
 )
