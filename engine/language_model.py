@@ -27,6 +27,7 @@ ALIASES = {
     "hook_mlp_out": "mlp.hook_out",
 }
 WEIGHTS = (".safetensors", ".bin")
+READING_LEVEL = 1_000_000
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HOOK_POINT = re.compile(r"blocks\.(\d+)\.[a-z0-9_.]+")
 
@@ -196,17 +197,13 @@ class LanguageModel:
 
         caught: list[Tensor] = []
         layer = int(hook_point.split(".")[1])
+        point = self.bridge.hook_dict[hook_point]
+        point.add_hook(lambda value, hook: caught.append(value.detach()), level=READING_LEVEL)
         try:
             with torch.inference_mode():
-                self.bridge.run_with_hooks(
-                    tokens.to(self.device),
-                    return_type=None,
-                    stop_at_layer=layer + 1,
-                    fwd_hooks=[(hook_point, lambda value, hook: caught.append(value.detach()))],
-                )
-        except ValueError as error:
-            if "Cannot add hook" not in str(error):
-                raise
+                self.bridge(tokens.to(self.device), return_type=None, stop_at_layer=layer + 1)
+        finally:
+            point.remove_hooks(level=READING_LEVEL)
         if not caught:
             raise UserError(
                 "hook_point",
