@@ -44,7 +44,12 @@ class LocalExecutor:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "CONCORDANCE_HOME": str(directory.parent.parent), **device},
+                env={
+                    **os.environ,
+                    "CONCORDANCE_HOME": str(directory.parent.parent),
+                    "OMP_WAIT_POLICY": "PASSIVE",
+                    **device,
+                },
             )
         self._children[child.pid] = child
         return child.pid, psutil.Process(child.pid).create_time()

@@ -191,6 +191,31 @@ def test_same_fingerprint_is_reused_and_any_change_is_not(home: Path, corpus: Pa
     assert len(names) == 5 and first.folder.name in names
 
 
+@pytest.mark.parametrize("damage", ["missing", "truncated", "no manifest"])
+def test_damaged_activations_are_collected_again(home: Path, corpus: Path, damage: str) -> None:
+    found = open_activations(make_run(home, config_of(corpus)))
+    before = hashes(found)
+    shard = found.folder / before[0][0]
+    if damage == "missing":
+        shard.unlink()
+    elif damage == "truncated":
+        os.truncate(shard, 1_000)
+    else:
+        (found.folder / "manifest.json").unlink()
+    run = make_run(home, config_of(corpus), number=1)
+    assert hashes(open_activations(run)) == before
+    assert "are damaged" in messages(run)
+
+
+def test_a_kill_before_the_last_rename_costs_nothing(home: Path, corpus: Path) -> None:
+    found = open_activations(make_run(home, config_of(corpus)))
+    before = hashes(found)
+    found.folder.rename(found.folder.with_name(f".partial-{found.folder.name}"))
+    run = make_run(home, config_of(corpus), number=1)
+    assert hashes(open_activations(run)) == before
+    assert not hasattr(run, "calls")
+
+
 def test_a_killed_and_a_stopped_collection_resume_to_the_same_bytes(
     home: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,7 +247,13 @@ def test_a_killed_and_a_stopped_collection_resume_to_the_same_bytes(
         open_activations(stopping)
     assert read_json(partial / "progress.json")["windows"] > saved["windows"]
 
-    assert hashes(open_activations(make_run(home, config, number=3))) == whole
+    shuffling = make_run(home, config, number=3)
+    shuffling.watch = lambda stage, calls: kill(READING, 5) if stage == SHUFFLING and calls == 3 else None
+    with pytest.raises(Killed):
+        open_activations(shuffling)
+    assert len(list(partial.glob("acts-*"))) == 2
+
+    assert hashes(open_activations(make_run(home, config, number=4))) == whole
     assert not list((home / "activations").glob(".partial-*"))
 
 
