@@ -26,7 +26,7 @@ STATE_ICONS = {
 PAGES = {
     "home": "views/start.py",
     "consistency": "views/consistency.py",
-    "new": "views/new_run.py",
+    "new": "views/new.py",
     "jobs": "views/jobs.py",
 }
 

@@ -1,0 +1,227 @@
+"""Every page in its empty, running, done and failed state, against a real engine."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from engine.client import Client
+from tests.conftest import TINY_WORLD
+
+HOME = Path(__file__).resolve().parents[2] / "app" / "home.py"
+PAGES = {name: f"views/{name}.py" for name in ("start", "consistency", "new", "jobs")}
+LONG = {**TINY_WORLD, "n_steps": 500_000, "world_seed": 7}
+BROKEN = {**TINY_WORLD, "batch_size": 1_000_000}
+
+
+def open_page(name: str, **query: str) -> AppTest:
+    page = AppTest.from_file(str(HOME), default_timeout=60)
+    for key, value in query.items():
+        page.query_params[key] = value
+    page.switch_page(PAGES[name])
+    page.run()
+    assert not page.exception, [e.value for e in page.exception]
+    return page
+
+
+def text_of(page: AppTest) -> str:
+    kinds = ("title", "header", "subheader", "markdown", "caption", "info", "error", "warning", "code")
+    return "\n".join(str(element.value) for kind in kinds for element in page.get(kind))
+
+
+def figures(page: AppTest) -> list[dict[str, Any]]:
+    return [json.loads(chart.proto.spec) for chart in page.get("plotly_chart")]
+
+
+def labels(page: AppTest) -> list[str]:
+    return [button.label for button in page.button]
+
+
+class TestEmpty:
+    def test_home_offers_the_tour(self, engine: Client) -> None:
+        page = open_page("start")
+        assert labels(page) == ["Start the tour"]
+        assert "No runs yet" in text_of(page)
+
+    def test_consistency_says_what_to_do(self, engine: Client) -> None:
+        assert "Start the tour" in text_of(open_page("consistency"))
+
+    def test_jobs_say_what_to_do(self, engine: Client) -> None:
+        assert "Launch one" in text_of(open_page("jobs"))
+
+
+class TestNewRun:
+    def test_form_shows_cost_and_the_exact_command(self, engine: Client) -> None:
+        page = open_page("new")
+        assert "concordance run sae_consistency --preset standard --seeds 3" in text_of(page)
+        page.number_input(key="cfg-sae_consistency-standard-None-d_sae").set_value(512).run()
+        assert "--set d_sae=512" in text_of(page)
+        assert page.metric[0].label.startswith("Time")
+
+    def test_every_field_of_the_source_is_offered_and_no_other(self, engine: Client) -> None:
+        page = open_page("new")
+        keys = {
+            w.key for kind in ("number_input", "text_input", "selectbox") for w in page.get(kind) if w.key
+        }
+        offered = {key.rsplit("-", 1)[1] for key in keys if key.startswith("cfg-")}
+        properties = engine.studies()[0]["schema"]["properties"]
+        values = {name: schema["default"] for name, schema in properties.items()}
+        wanted = {n for n, s in properties.items() if all(values[k] == v for k, v in s["only_if"].items())}
+        assert offered == wanted
+
+    @pytest.mark.parametrize(
+        ("field", "value", "word"),
+        [
+            ("k", 5000, "k:"),
+            ("hook_point", "blocks.99.hook_out", "hook_point:"),
+            ("corpus", "/nowhere.txt", "corpus:"),
+            ("model", "/nowhere", "model:"),
+        ],
+    )
+    def test_bad_values_get_one_sentence(self, engine: Client, field: str, value: Any, word: str) -> None:
+        page = open_page("new")
+        key = f"cfg-sae_consistency-standard-None-{field}"
+        kind = "number_input" if field == "k" else "text_input"
+        next(w for w in page.get(kind) if w.key == key).set_value(value).run()
+        assert page.error[0].value.startswith(word)
+        assert "Launch" not in labels(page)
+
+    def test_seeds_must_be_numbers(self, engine: Client) -> None:
+        page = open_page("new")
+        next(w for w in page.text_input if w.label == "Seeds").set_value("a, b").run()
+        assert page.error[0].value.startswith("seeds:")
+
+
+@pytest.fixture(scope="module")
+def done(engine: Client) -> str:
+    return engine.wait(engine.submit("sae_consistency", TINY_WORLD, [0, 1, 2])["id"])["id"]
+
+
+@pytest.fixture(scope="module")
+def failed(engine: Client) -> str:
+    return engine.wait(engine.submit("sae_consistency", BROKEN, [0])["id"])["id"]
+
+
+class TestDone:
+    def test_home_lists_the_run_with_its_figure(self, engine: Client, done: str) -> None:
+        table = open_page("start").dataframe[0].value
+        pairs = engine.table(done, "pairs", where={"subset": "alive"}).to_pandas()
+        assert table["PW-MCC (alive)"][0] == pytest.approx(pairs["pw_mcc_abs"].mean())
+
+    def test_heat_map_holds_the_stored_values(self, engine: Client, done: str) -> None:
+        page = open_page("consistency", runs=done)
+        heat = next(trace for trace in figures(page)[0]["data"] if trace["type"] == "heatmap")
+        pairs = engine.table(done, "pairs", where={"subset": "alive", "seed_a": 0, "seed_b": 1}).to_pylist()[
+            0
+        ]
+        values = np.frombuffer(base64.b64decode(heat["z"]["bdata"]), heat["z"]["dtype"]).reshape(3, 3)
+        assert values[0, 1] == values[1, 0] == pytest.approx(pairs["pw_mcc_abs"])
+        assert [m.label for m in page.metric] == ["PW-MCC", "GT-MCC", "Null", "Calibrated", "FVU", "Alive"]
+        assert len(figures(page)) == 4
+        assert "synthetic world of 12 known features" in text_of(page)
+
+    def test_every_picture_can_be_exported(self, engine: Client, done: str) -> None:
+        page = open_page("consistency", runs=done)
+        names = [element.proto.label for element in page.get("download_button")]
+        assert names == ["SVG", "PDF", "PNG", "CSV"] * 4
+
+    def test_click_on_a_cell_chooses_the_pair(self, engine: Client, done: str) -> None:
+        page = open_page("consistency", runs=done, pair="seed 1 × seed 2")
+        assert page.selectbox(key="pair").value == "seed 1 × seed 2"
+        columns = list(page.dataframe[0].value.columns)
+        assert "feature in seed 1" in columns and "feature in seed 2" in columns
+
+    def test_latents_choice_comes_from_the_link(self, engine: Client, done: str) -> None:
+        page = open_page("consistency", runs=done, latents="all")
+        assert page.get("segmented_control")[0].value == "all" or page.segmented_control[0].value == "all"
+
+    def test_two_runs_share_one_heat_map(self, engine: Client, done: str) -> None:
+        other = engine.wait(engine.submit("sae_consistency", {**TINY_WORLD, "k": 3}, [0, 1])["id"])["id"]
+        page = open_page("consistency", runs=f"{done},{other}")
+        heat = next(trace for trace in figures(page)[0]["data"] if trace["type"] == "heatmap")
+        assert "k 2 · seed 0" in json.dumps(heat, ensure_ascii=False) and "k 3 · seed 1" in json.dumps(
+            heat, ensure_ascii=False
+        )
+
+    def test_jobs_show_curves_and_settings(self, engine: Client, done: str) -> None:
+        page = open_page("jobs", run=done)
+        assert len(figures(page)) >= 4
+        assert "concordance run sae_consistency --seeds 3" in text_of(page)
+
+    def test_change_k_and_retrain_adds_the_run(self, engine: Client, done: str) -> None:
+        page = open_page("consistency", runs=done)
+        page.button(key="other-k").click().run()
+        assert not page.exception
+        newest = engine.runs(limit=1)[0]
+        assert newest["config"]["k"] == 1 and newest["id"] in "".join(page.query_params["runs"])
+        engine.wait(newest["id"])
+
+    def test_clone_prefills_the_form(self, engine: Client, done: str) -> None:
+        page = open_page("new", clone=done)
+        found = [w for w in page.number_input if w.key and w.key.endswith("-n_true_features")]
+        assert found[0].value == TINY_WORLD["n_true_features"]
+
+
+class TestFailed:
+    def test_jobs_show_the_sentence_and_offer_resume(self, engine: Client, failed: str) -> None:
+        page = open_page("jobs", run=failed)
+        assert page.error[0].value.startswith("batch_size: ")
+        assert "Resume" in labels(page)
+
+    def test_consistency_shows_the_sentence(self, engine: Client, failed: str) -> None:
+        assert open_page("consistency", runs=failed).error[0].value.startswith("batch_size: ")
+
+
+class TestOneSeed:
+    def test_consistency_asks_for_a_second_seed(self, engine: Client) -> None:
+        run = engine.wait(engine.submit("sae_consistency", TINY_WORLD, [9])["id"])["id"]
+        page = open_page("consistency", runs=run)
+        assert "at least two seeds" in text_of(page)
+        assert "Train them" in labels(page)
+
+
+class TestRunning:
+    def test_pages_show_progress_and_cancel_works(self, engine: Client) -> None:
+        run = engine.submit("sae_consistency", LONG, [0, 1])["id"]
+        while not any(row["kind"] == "log" for row in engine.events(run)["rows"]):
+            time.sleep(0.2)
+        page = open_page("consistency", runs=run)
+        assert "Training" in page.get("progress")[0].proto.text
+        assert figures(page)
+        page = open_page("jobs", run=run)
+        next(button for button in page.button if button.label == "Cancel").click().run()
+        assert engine.wait(run)["state"] == "cancelled"
+        page = open_page("jobs", run=run)
+        assert "kept its checkpoint" in text_of(page) and "Resume" in labels(page)
+
+
+def test_page_says_so_when_the_engine_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONCORDANCE_HOME", str(tmp_path))
+    import streamlit as st
+
+    st.cache_resource.clear()
+    page = AppTest.from_file(str(HOME), default_timeout=60).run()
+    assert "concordance up" in page.error[0].value
+
+
+def test_the_app_loads_neither_torch_nor_duckdb(engine: Client, done: str) -> None:
+    script = f"""
+import sys
+from streamlit.testing.v1 import AppTest
+for name in {list(PAGES.values())!r}:
+    page = AppTest.from_file({str(HOME)!r}, default_timeout=60)
+    page.switch_page(name)
+    page.run()
+    assert not page.exception, page.exception
+heavy = {{"torch", "duckdb", "transformers", "transformer_lens", "sae_lens", "umap"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, env=dict(os.environ), timeout=120)
