@@ -8,6 +8,7 @@ is called `.partial-<fingerprint>` and can be resumed.
 import fcntl
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,9 +120,12 @@ def open_activations(run: Run) -> Activations:
     """
     name = fingerprint(run.config)
     folder = run.activations_root / name
-    if not folder.exists():
+    if not _is_whole(folder):
         with _only_collector(run, run.activations_root / f".lock-{name}"):
-            if not folder.exists():
+            if not _is_whole(folder):
+                if folder.exists():
+                    run.message(f"Activations {name} are damaged; collecting them again.")
+                    shutil.rmtree(folder)
                 Collection(run, name).collect(folder)
     else:
         run.message("Reusing activations collected by an earlier run.")
@@ -134,6 +138,18 @@ def open_activations(run: Run) -> Activations:
         f"{counts['massive']:,} massive-activation tokens masked."
     )
     return found
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the manifest and every shard are there at full length."""
+    try:
+        manifest = read_json(folder / "manifest.json")
+        width = 2 * manifest["d_in"]
+        return all(
+            (folder / shard["file"]).stat().st_size > shard["rows"] * width for shard in manifest["shards"]
+        )
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

@@ -76,6 +76,9 @@ class Collection:
 
     def collect(self, target: Path) -> None:
         """Read the corpus through the model and leave the finished folder at `target`."""
+        if (self.folder / "manifest.json").exists():
+            _publish(self.folder, target)
+            return
         self.run.progress(0, 1, "loading the language model")
         model = load(self.config.model, self.run.device)
         hook_point = canonical_hook_point(self.config.model, self.config.hook_point)
@@ -245,6 +248,16 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+def _publish(folder: Path, target: Path) -> None:
+    """Give a folder whose manifest is written its final name."""
+    for leftover in (*folder.glob("*.raw"), *folder.glob("*.tokens"), folder / "progress.json"):
+        leftover.unlink(missing_ok=True)
+    for file in folder.iterdir():
+        sync(file)
+    os.replace(folder, target)
+    sync(target.parent)
+
+
 def _is_disk_full(error: Exception) -> bool:
     """safetensors reports a full disk by text only."""
     return getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error).lower()
@@ -290,16 +303,7 @@ class Finishing:
             shards += self._shards(split, kept[split], rows)
             self._write_tokens(split, kept[split], rows)
         write_json(self.folder / "manifest.json", self._manifest(shards, kept))
-        for leftover in [
-            *self.folder.glob("*.raw"),
-            *self.folder.glob("*.tokens"),
-            self.folder / "progress.json",
-        ]:
-            leftover.unlink()
-        for file in self.folder.iterdir():
-            sync(file)
-        os.replace(self.folder, target)
-        sync(target.parent)
+        _publish(self.folder, target)
 
     def _shards(self, split: str, kept: NDArray[np.bool_], rows: NDArray[np.int64]) -> list[dict[str, Any]]:
         """Write one shard per bucket, training rows permuted; fills each kept token's row number."""
