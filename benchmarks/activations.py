@@ -129,11 +129,11 @@ def transformers(hook_point: str, n_tokens: int) -> Measured:
     return read, *clock.read()
 
 
-def measure(side: str, hook_point: str, n_tokens: int) -> dict[str, Any]:
+def measure(side: str, hook_point: str, n_tokens: int, threads: int) -> dict[str, Any]:
     """One side, in this process."""
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads)
     read, seconds, processor = {
         "concordance": concordance,
         "sae-lens": sae_lens,
@@ -142,6 +142,7 @@ def measure(side: str, hook_point: str, n_tokens: int) -> dict[str, Any]:
     return {
         "side": side,
         "hook_point": hook_point,
+        "threads": threads,
         "tokens": read,
         "seconds": round(seconds, 2),
         "tokens_per_second": round(read / seconds, 1),
@@ -150,8 +151,12 @@ def measure(side: str, hook_point: str, n_tokens: int) -> dict[str, Any]:
     }
 
 
-def in_child(side: str, hook_point: str, n_tokens: int) -> dict[str, Any]:
-    environment = os.environ | {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
+def in_child(side: str, hook_point: str, n_tokens: int, threads: int) -> dict[str, Any]:
+    environment = os.environ | {
+        "WANDB_MODE": "disabled",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": str(threads),
+    }
     command = [
         sys.executable,
         __file__,
@@ -162,6 +167,7 @@ def in_child(side: str, hook_point: str, n_tokens: int) -> dict[str, Any]:
         "--tokens",
         str(n_tokens),
     ]
+    command += ["--threads", str(threads)]
     load_before = os.getloadavg()[0]
     found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if found.returncode:
@@ -175,14 +181,15 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=int, default=20_000)
     parser.add_argument("--hook-point", action="append", help="may be given several times")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=Path, help="also write the result here")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     hook_points = options.hook_point or ["blocks.5.hook_out", "blocks.11.hook_out"]
     if options.side:
-        print(json.dumps(measure(options.side, hook_points[0], options.tokens)))
+        print(json.dumps(measure(options.side, hook_points[0], options.tokens, options.threads)))
         return
-    rows = [in_child(side, hook, options.tokens) for hook in hook_points for side in SIDES]
+    rows = [in_child(side, hook, options.tokens, options.threads) for hook in hook_points for side in SIDES]
     for row in rows:
         print(
             f"{row['hook_point']:20} {row['side']:14} {row['tokens_per_second']:8.0f} tokens/s "
