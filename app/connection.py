@@ -7,7 +7,7 @@ import streamlit as st
 
 from engine.client import Client, EngineDown, EngineError, connect
 
-DOWN = "The engine is not running. Start it with `concordance up`, then reload this page."
+DOWN = "The engine is not running. Start it in a terminal with `concordance up`; this page goes on by itself."
 
 
 def client() -> Client:
@@ -16,7 +16,17 @@ def client() -> Client:
         return _connected()
     except EngineError:
         st.error(DOWN, icon=":material/power_off:")
+        _wait_for_engine()
         st.stop()
+
+
+@st.fragment(run_every=2)
+def _wait_for_engine() -> None:
+    try:
+        _connected()
+    except EngineError:
+        return
+    st.rerun()
 
 
 @st.cache_resource(validate=lambda found: _answers(found))

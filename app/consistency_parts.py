@@ -124,7 +124,7 @@ def claims_section(study: str) -> None:
         st.info(
             f"{len(waiting)} runs that the claims need are under way; see Jobs. Measure again when they are done."
         )
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Test the claims at tour size", on_click=_test_claims, args=(study,), icon=":material/science:"
         )

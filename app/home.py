@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.widgets import PAGES, frame
+from engine.client import EngineError
 
 page = st.navigation(
     {
@@ -21,5 +22,9 @@ st.set_page_config(
     page_icon=str(Path(__file__).with_name("icon.png")),
     layout="wide",
 )
+st.logo(str(Path(__file__).with_name("logo.svg")), size="large")
 frame()
-page.run()
+try:
+    page.run()
+except EngineError as error:
+    st.error(error.message)

@@ -32,13 +32,15 @@ PAGES = {
 
 
 def frame() -> None:
-    """The sidebar of every page: engine lamp and the running job."""
-    with st.sidebar:
-        running = client().runs(state="running", limit=1)
-        health = client().health()
-        st.caption(f":green[●] Engine on {health['gpus'][0] if health['gpus'] else 'CPU'}")
-        if running:
-            _running_chip(running[0]["id"])
+    """The sidebar of every page: engine lamp and the running job; the page ends here when the engine is down."""
+    lamp = st.sidebar.empty()
+    lamp.caption(":red[●] Engine is down")
+    engine = client()
+    health = engine.health()
+    lamp.caption(f":green[●] Engine on {health['gpus'][0] if health['gpus'] else 'CPU'}")
+    for run in engine.runs(state="running", limit=1):
+        with st.sidebar:
+            _running_chip(run["id"])
 
 
 @st.fragment(run_every=2)
@@ -83,10 +85,14 @@ def state_badge(run: dict[str, Any]) -> str:
 def describe(run: dict[str, Any]) -> str:
     """A run in one line."""
     config = run["config"]
-    size = f"k {config['k']}" if config["architecture"] == "topk" else f"L1 {config['l1_coefficient']:g}"
+    size = (
+        f"TopK k {config['k']}"
+        if config["architecture"] == "topk"
+        else f"ReLU L1 {config['l1_coefficient']:g}"
+    )
     where = config["hook_point"] if config["source"] == "language_model" else "synthetic world"
     seeds = ", ".join(map(str, run["seeds"]))
-    return f"{run['preset'] or 'custom'} · {where} · {config['architecture']} {size} · d_sae {config['d_sae']:,} · seeds {seeds} · {run['id'][:6]}"
+    return f"{run['preset'] or 'custom'} · {where} · {size} · d_sae {config['d_sae']:,} · seeds {seeds} · {run['id'][:6]}"
 
 
 def picture(figure: go.Figure, frame: pd.DataFrame, name: str, **chart: Any) -> None:

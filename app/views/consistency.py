@@ -20,18 +20,33 @@ from app.widgets import (
     show_refusal,
     state_badge,
 )
+from engine.client import EngineError
 
 STUDY = "sae_consistency"
 
 
+def find(run_id: str, known: dict[str, dict[str, Any]]) -> bool:
+    """Whether the run is known; one older than those listed is asked for and added."""
+    if run_id not in known:
+        try:
+            run = client().run(run_id)
+        except EngineError:
+            return False
+        if run["study"] == STUDY:
+            known[run_id] = run
+    return run_id in known
+
+
 def choose_runs(known: dict[str, dict[str, Any]]) -> list[str]:
-    """The run set, kept in the URL as ?runs=id,id."""
-    if "run_set" not in st.session_state or st.session_state.get("run_set_url") != st.query_params.get(
-        "runs"
-    ):
-        asked = [run for run in st.query_params.get("runs", "").split(",") if run in known]
+    """The run set, kept in the URL as ?runs=id,id and for the rest of the session."""
+    link = st.query_params.get("runs", "")
+    wanted = link or st.session_state.get("run_set_url", "")
+    asked = [run for run in dict.fromkeys(wanted.split(",")) if run]
+    if missing := [run for run in asked if not find(run, known)]:
+        st.warning(f"No run of this study is called {', '.join(missing)}; choose from those below.")
+    if "run_set" not in st.session_state or st.session_state.get("run_set_url") != link:
         fallback = next((run["id"] for run in known.values() if run["state"] == "done"), next(iter(known)))
-        st.session_state["run_set"] = st.session_state.pop("next_run_set", None) or asked or [fallback]
+        st.session_state["run_set"] = [run for run in asked if run in known] or [fallback]
     chosen = st.multiselect(
         "Runs",
         list(known),
@@ -47,6 +62,11 @@ def watch(run_id: str) -> None:
     run = client().run(run_id)
     st.markdown(f"{state_badge(run)} {describe(run)}")
     show_progress(run)
+    if len(run["seeds"]) > 1:
+        st.caption(
+            f"{len(run['seeds'])} sparse autoencoders learn side by side: same data in the same order, different random "
+            "starts. How far they agree appears here when they are done."
+        )
     live_curves(run_id, ("fvu", "pw_mcc_abs"), f"live-{run_id}")
     if run["state"] not in ACTIVE:
         st.rerun()
@@ -216,4 +236,4 @@ if done:
     data_note(done)
     result(done)
     next_steps(done[0], list(known.values()))
-claims_section(STUDY)
+    claims_section(STUDY)

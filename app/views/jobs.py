@@ -75,7 +75,7 @@ def detail(run_id: str) -> None:
 
 
 def actions(run: dict[str, Any]) -> None:
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         if run["state"] in ACTIVE and not run["stopping"]:
             st.button(
                 "Cancel", on_click=lambda: attempt(lambda: client().cancel(run["id"])), icon=":material/stop:"

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app.connection import client, table
-from app.widgets import PAGES, ago, attempt, describe, show_refusal
+from app.widgets import ACTIVE, PAGES, ago, attempt, describe, show_refusal
 
 SEEDS = [0, 1, 2]
 
@@ -45,6 +45,8 @@ if first:
     st.button(
         f"Train it again with seeds {', '.join(map(str, following))}", on_click=start_tour, args=(following,)
     )
+elif any(run["state"] in ACTIVE and run["seeds"] == SEEDS for run in tours):
+    st.caption("The tour is being trained; the button takes you to it.")
 else:
     st.caption(
         "About one and a half minutes on two processor cores: 60,000 tokens through the first six layers of SmolLM2-135M-Instruct "
@@ -62,6 +64,7 @@ def pw_mcc(run: dict[str, Any]) -> float | None:
 st.subheader("Runs")
 if not runs:
     st.info("No runs yet. Start the tour above, or set up your own under Run › New.")
+    st.page_link(PAGES["new"], label="New run", icon=":material/add_circle:")
 else:
     rows = [
         {
@@ -77,6 +80,7 @@ else:
         pd.DataFrame(rows),
         hide_index=True,
         alt="Runs, newest first",
+        placeholder="–",
         column_config={
             "run": st.column_config.TextColumn(width="large"),
             "PW-MCC (alive)": st.column_config.NumberColumn(format="%.3f"),
