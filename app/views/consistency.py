@@ -51,7 +51,7 @@ def choose_runs(known: dict[str, dict[str, Any]]) -> list[str]:
         "Runs",
         list(known),
         key="run_set",
-        format_func=lambda run: f"{known[run]['state']} · {describe(known[run])}",
+        format_func=lambda run: describe(known[run]),
     )
     st.query_params["runs"] = st.session_state["run_set_url"] = ",".join(chosen)
     return chosen

@@ -122,7 +122,7 @@ chosen = st.selectbox(
     "Job",
     list(known),
     index=list(known).index(asked) if asked in known else 0,
-    format_func=lambda run_id: f"{known[run_id]['state']} · {describe(known[run_id])}",
+    format_func=lambda run_id: describe(known[run_id]),
 )
 st.query_params["run"] = chosen
 if known[chosen]["state"] in ACTIVE:
