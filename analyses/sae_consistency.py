@@ -285,7 +285,7 @@ def frequency_scatter(matches: Frame, null_level: float | None = None, subset: s
     )
     figure.update_xaxes(
         type="log",
-        title_text="Lower frequency of the pair (share of activations, log scale)",
+        title_text="Lower frequency of the pair (share, log scale)",
         exponentformat="power",
         dtick=1,
     )

@@ -67,10 +67,14 @@ def next_steps(run: dict[str, Any], known: list[dict[str, Any]]) -> None:
     left, right = st.columns(2)
     with left.container(border=True):
         used = {seed for other in known if other["config"] == config for seed in other["seeds"]}
-        count = int(st.number_input("More seeds", min_value=1, max_value=20, value=3, step=1))
+        count = int(st.number_input("Seeds to add", min_value=1, max_value=20, value=3, step=1))
         seeds = list(range(max(used) + 1, max(used) + 1 + count))
         st.button(
-            "Train them", on_click=_launch, args=(run, {}, seeds), icon=":material/add:", key="more-seeds"
+            f"Train {count} more seed{'s' if count > 1 else ''}",
+            on_click=_launch,
+            args=(run, {}, seeds),
+            icon=":material/add:",
+            key="more-seeds",
         )
         st.caption(f"Same settings, seeds {', '.join(map(str, seeds))}; they join this page.")
     if config["architecture"] != "topk":

@@ -148,11 +148,11 @@ def new_events(run_id: str) -> list[dict[str, Any]]:
     return mine["rows"]
 
 
-def live_curves(run_id: str, metrics: tuple[str, ...], key: str) -> None:
-    """Training curves from the events read so far, two abreast."""
+def live_curves(run_id: str, metrics: tuple[str, ...], key: str, active: bool = True) -> None:
+    """Training curves from the events read so far, two abreast; says so when an active run has none yet."""
     rows = [row for row in new_events(run_id) if row["kind"] == "log"]
     shown = [metric for metric in metrics if any(metric in row for row in rows)]
-    if not shown:
+    if active and not shown:
         st.caption("Curves appear with the first training steps.")
     for first in range(0, len(shown), 2):
         for column, metric in zip(st.columns(2), shown[first : first + 2], strict=False):
@@ -167,6 +167,14 @@ def live_curves(run_id: str, metrics: tuple[str, ...], key: str) -> None:
     speed = [row["activations_per_second"] for row in rows if "activations_per_second" in row]
     if speed:
         st.caption(f"{speed[-1]:,.0f} activations per second, all seeds together.")
+
+
+def worker_output(run_id: str, expanded: bool = False) -> None:
+    """The run's messages and the end of its worker's output, as text."""
+    with st.expander("Worker output and messages", expanded=expanded):
+        messages = [row["text"] for row in client().events(run_id)["rows"] if row["kind"] == "message"]
+        text = "\n".join([*messages, client().log(run_id)["text"]]).strip()
+        st.code(text or "Nothing yet.", language=None, wrap_lines=True)
 
 
 def all_curves() -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from app.widgets import (
     show_progress,
     show_refusal,
     state_badge,
+    worker_output,
 )
 from engine.client import EngineError
 
@@ -80,9 +81,20 @@ def unfinished(run: dict[str, Any]) -> None:
     st.markdown(f"{state_badge(run)} {describe(run)}")
     if run["error"]:
         st.error(run["error"])
-    st.page_link(
-        PAGES["jobs"], label="Open it under Jobs to resume or clone it", query_params={"run": run["id"]}
-    )
+    with st.container(horizontal=True):
+        st.page_link(
+            PAGES["jobs"],
+            label="Resume it under Jobs",
+            icon=":material/play_arrow:",
+            query_params={"run": run["id"]},
+        )
+        st.page_link(
+            PAGES["new"],
+            label="Clone it with other settings",
+            icon=":material/content_copy:",
+            query_params={"clone": run["id"]},
+        )
+    worker_output(run["id"])
 
 
 def on_cell() -> None:
@@ -96,7 +108,8 @@ def on_cell() -> None:
 
 
 def result(runs: list[dict[str, Any]]) -> None:
-    saes = run_set.label_saes(runs)
+    groups = run_set.by_settings(runs)
+    saes = run_set.label_saes(groups)
     if len(saes) < 2:
         st.info("Consistency needs at least two seeds and this run has one. Train more below.")
         return
@@ -117,9 +130,8 @@ def result(runs: list[dict[str, Any]]) -> None:
         )
         return
     labels = [sae.label for sae in saes]
-    figures = pd.concat([table(run["id"], "saes") for run in runs])
-    summary = summarise(pairs, figures, subset)
-    strip(summary, int(figures["d_sae"].iloc[0]))
+    null = float(pairs["null_mean"].mean())
+    first_strips(groups, saes, pairs, subset)
     st.session_state["pair_names"] = list(pairs["name"])
     left, right = st.columns(2)
     with left:
@@ -131,6 +143,11 @@ def result(runs: list[dict[str, Any]]) -> None:
             selection_mode="points",
         )
         st.caption("Click a cell to see its matched features below.")
+        if not pairs["same_settings"].all():
+            st.caption(
+                "SAEs of different settings but the same seed can start from the same dictionary; part of their agreement is "
+                "that start."
+            )
     sae_of = {sae.label: sae for sae in saes}
     frames = {
         row["name"]: run_set.matches(sae_of[row["label_a"]], sae_of[row["label_b"]], subset)
@@ -138,9 +155,27 @@ def result(runs: list[dict[str, Any]]) -> None:
     }
     with right:
         together = pd.concat(frames.values())
-        picture(pictures.matched_cosine_curve(together, summary["null"], subset), together, "cosine-curves")
-    features(pairs, frames, sae_of, summary["null"])
-    development(runs, summary["null"])
+        picture(pictures.matched_cosine_curve(together, null, subset), together, "cosine-curves")
+    features(pairs, frames, sae_of, null)
+    development(groups, null)
+
+
+def first_strips(
+    groups: list[list[dict[str, Any]]], saes: list[run_set.Sae], pairs: pd.DataFrame, subset: str
+) -> None:
+    """The strip of figures, once for every settings; pairs across settings stand in the heat map alone."""
+    for index, (group, words) in enumerate(zip(groups, run_set.differences(groups), strict=True)):
+        inside = {sae.label for sae in saes if sae.settings == index}
+        own = pairs[pairs["label_a"].isin(inside) & pairs["label_b"].isin(inside)]
+        if words:
+            st.text(words)
+        if own.empty:
+            st.caption(
+                "One SAE of these settings, or none with alive latents: no pair to compare within them."
+            )
+            continue
+        figures = pd.concat([table(run["id"], "saes") for run in group]).drop_duplicates("seed")
+        strip(summarise(own, figures, subset), group[0]["config"]["d_sae"])
 
 
 def features(
@@ -157,9 +192,7 @@ def features(
     left, right = st.columns(2)
     with left:
         st.dataframe(
-            shown.rename(
-                columns={"feature_a": f"feature in {a.label}", "feature_b": f"feature in {b.label}"}
-            ),
+            shown,
             hide_index=True,
             key="match_table",
             on_select="rerun",
@@ -167,17 +200,20 @@ def features(
             height=420,
             alt=f"Matched features of {name}, most similar first",
             column_config={
-                "cosine": st.column_config.NumberColumn(format="%.3f"),
+                "rank": st.column_config.NumberColumn(width=45),
+                "feature_a": st.column_config.NumberColumn("feature a", width=75, help=a.label),
+                "feature_b": st.column_config.NumberColumn("feature b", width=75, help=b.label),
+                "cosine": st.column_config.NumberColumn(format="%.3f", width=65),
                 "frequency_a": st.column_config.NumberColumn(
-                    "frequency a", format="percent", help="Share of held-out vectors the feature fires on"
+                    "fires a", format="percent", width=70, help="Share of held-out vectors it fires on"
                 ),
                 "frequency_b": st.column_config.NumberColumn(
-                    "frequency b", format="percent", help="Share of held-out vectors the feature fires on"
+                    "fires b", format="percent", width=70, help="Share of held-out vectors it fires on"
                 ),
             },
         )
         picked = st.session_state["match_table"]["selection"]["rows"]
-        st.caption("Select a row to compare the two features' contexts.")
+        st.caption(f"a: {a.label}; b: {b.label}. Select a row to compare the two features' contexts.")
     with right:
         figure = pictures.frequency_scatter(frame, null, frame["subset"].iloc[0])
         picture(figure, frame, "frequency")
@@ -201,16 +237,31 @@ def compare(a: run_set.Sae, b: run_set.Sae, match: pd.Series) -> None:
             found,
             hide_index=True,
             alt=f"Contexts of feature {int(feature)}",
-            column_config={"value": st.column_config.NumberColumn("activation", format="%.1f")},
+            row_height=72,
+            column_config={
+                "value": st.column_config.NumberColumn("activation", format="%.1f", width=80),
+                "context": st.column_config.TextColumn(width=360),
+            },
         )
 
 
-def development(runs: list[dict[str, Any]], null: float) -> None:
-    pairs = pd.concat([table(run["id"], "trajectory") for run in runs])
-    truth = pd.concat([table(run["id"], "gt_trajectory") for run in runs])
-    if len(pairs):
-        st.subheader("How it came about")
-        picture(pictures.trajectory(pairs, null, truth if len(truth) else None), pairs, "trajectory")
+def development(groups: list[list[dict[str, Any]]], null: float) -> None:
+    st.subheader("How it came about")
+    for index, (group, words) in enumerate(zip(groups, run_set.differences(groups), strict=True)):
+        pairs = pd.concat([table(run["id"], "trajectory") for run in group])
+        truth = pd.concat([table(run["id"], "gt_trajectory") for run in group])
+        if words:
+            st.text(words)
+        if pairs.empty:
+            st.caption(
+                "PW-MCC was not measured during training: it needs two seeds and n_match_points above 0."
+            )
+            continue
+        picture(
+            pictures.trajectory(pairs, null, truth if len(truth) else None),
+            pairs,
+            f"trajectory-{index}" if words else "trajectory",
+        )
 
 
 st.title("Consistency")

@@ -18,6 +18,7 @@ from app.widgets import (
     show_progress,
     show_refusal,
     state_badge,
+    worker_output,
 )
 from engine.client import RESUMABLE
 
@@ -55,6 +56,7 @@ def listing(runs: list[dict[str, Any]]) -> None:
         alt="Jobs, newest first",
         column_config={
             "run": st.column_config.TextColumn(width="large"),
+            "progress": st.column_config.TextColumn(width="medium"),
             "open": st.column_config.LinkColumn(display_text="open"),
         },
     )
@@ -71,7 +73,7 @@ def detail(run_id: str) -> None:
     if run["state"] in ADVICE:
         st.caption(ADVICE[run["state"]])
     actions(run)
-    live_curves(run_id, all_curves(), f"job-{run_id}")
+    live_curves(run_id, all_curves(), f"job-{run_id}", run["state"] in ACTIVE)
 
 
 def actions(run: dict[str, Any]) -> None:
@@ -130,13 +132,7 @@ if known[chosen]["state"] in ACTIVE:
 else:
     detail(chosen)
 
-with st.expander("Worker output and messages"):
-    messages = [row["text"] for row in client().events(chosen)["rows"] if row["kind"] == "message"]
-    st.code(
-        "\n".join([*messages, client().log(chosen)["text"]]).strip() or "Nothing yet.",
-        language=None,
-        wrap_lines=True,
-    )
+worker_output(chosen, expanded=known[chosen]["state"] == "failed")
 with st.expander("Settings and the command that asks for this run"):
     st.code(known[chosen]["command"], language="bash", wrap_lines=True)
     settings = pd.DataFrame(

@@ -136,8 +136,7 @@ class TestDone:
     def test_click_on_a_cell_chooses_the_pair(self, engine: Client, done: str) -> None:
         page = open_page("consistency", runs=done, pair="seed 1 × seed 2")
         assert page.selectbox(key="pair").value == "seed 1 × seed 2"
-        columns = list(page.dataframe[0].value.columns)
-        assert "feature in seed 1" in columns and "feature in seed 2" in columns
+        assert "a: seed 1; b: seed 2." in text_of(page)
 
     def test_latents_choice_comes_from_the_link(self, engine: Client, done: str) -> None:
         page = open_page("consistency", runs=done, latents="all")
@@ -150,6 +149,32 @@ class TestDone:
         assert "k 2 · seed 0" in json.dumps(heat, ensure_ascii=False) and "k 3 · seed 1" in json.dumps(
             heat, ensure_ascii=False
         )
+        shown = {name: value for name, value in ((m.label, m.value) for m in page.metric[:6])}
+        own = engine.table(done, "pairs", where={"subset": "alive"}).to_pandas()
+        assert shown["PW-MCC"] == f"{own['pw_mcc_abs'].mean():.3f}"
+        assert len(page.metric) == 12 and "nan" not in text_of(page)
+        names = page.selectbox(key="pair").options
+        assert "k 2 · seed 0 × k 3 · seed 0" in names and len(names) == 10
+        cross = engine.match((done, 0), (other, 0))["summary"]["pw_mcc_abs"]
+        assert any(f"{cross:.2f}" == note["text"] for note in figures(page)[0]["layout"]["annotations"])
+
+    def test_pair_is_chosen_anew_when_the_runs_change(self, engine: Client, done: str) -> None:
+        other = engine.wait(engine.submit("sae_consistency", {**TINY_WORLD, "k": 3}, [0, 1])["id"])["id"]
+        page = open_page("consistency", runs=done, pair="seed 1 × seed 2")
+        page.multiselect(key="run_set").set_value([done, other]).run()
+        assert not page.exception
+        assert page.selectbox(key="pair").value == "k 2 · seed 0 × k 2 · seed 1"
+
+    def test_more_seeds_of_the_same_settings_share_one_strip(self, engine: Client, done: str) -> None:
+        other = engine.wait(engine.submit("sae_consistency", TINY_WORLD, [2, 3])["id"])["id"]
+        page = open_page("consistency", runs=f"{done},{other}")
+        assert len(page.metric) == 6
+        assert len(page.selectbox(key="pair").options) == 6
+
+    def test_unknown_run_is_named(self, engine: Client, done: str) -> None:
+        page = open_page("consistency", runs=f"nowhere,{done}")
+        assert "nowhere" in page.warning[0].value
+        assert page.multiselect(key="run_set").value == [done]
 
     def test_jobs_show_curves_and_settings(self, engine: Client, done: str) -> None:
         page = open_page("jobs", run=done)
@@ -185,7 +210,7 @@ class TestOneSeed:
         run = engine.wait(engine.submit("sae_consistency", TINY_WORLD, [9])["id"])["id"]
         page = open_page("consistency", runs=run)
         assert "at least two seeds" in text_of(page)
-        assert "Train them" in labels(page)
+        assert "Train 3 more seeds" in labels(page)
 
 
 class TestRunning:
