@@ -58,10 +58,13 @@ def up(
     browser: Annotated[bool, typer.Option(help="Open the app in a browser.")] = True,
 ) -> None:
     """Start the engine and the app, print and open the address; Ctrl-C stops both."""
-    _prepare()
-    _check_port(port)
-    engine = _engine_process()
     address = f"http://127.0.0.1:{port}"
+    if _app_answers(address):
+        print(f"Concordance already runs at {address}")
+        return
+    _require_free(port)
+    _prepare()
+    engine = _engine_process()
     streamlit = _start_app(port)
     try:
         _wait_for_app(address, streamlit)
@@ -98,7 +101,16 @@ def _prepare() -> None:
         print(f"{error} Worlds and your own models work without it.", file=sys.stderr)
 
 
-def _check_port(port: int) -> None:
+def _app_answers(address: str) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(f"{address}/_stcore/health", trust_env=False).text == "ok"
+    except httpx.TransportError:
+        return False
+
+
+def _require_free(port: int) -> None:
     import socket
 
     with socket.socket() as probe:
@@ -132,16 +144,12 @@ def _start_app(port: int) -> "subprocess.Popen[bytes]":
 
 
 def _wait_for_app(address: str, process: "subprocess.Popen[bytes]") -> None:
-    import httpx
-
     for _ in range(600):
         if process.poll() is not None:
             _fail("The app did not start; its message stands above.")
-        try:
-            if httpx.get(f"{address}/_stcore/health", trust_env=False).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
+        if _app_answers(address):
+            return
+        time.sleep(0.1)
     _fail("The app did not answer within a minute.")
 
 
