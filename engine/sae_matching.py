@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from analyses.matching import calibrated, match, random_direction_null
 from safetensors.numpy import load_file
 
+from analyses.matching import calibrated, match, random_direction_null
 from engine.errors import UserError
 from engine.store import Store
 
