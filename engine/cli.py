@@ -89,7 +89,6 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _prepare() -> None:
     from data.assets import AssetMissing
-
     from engine.language_model import bundled_is_prepared, prepare_bundled
 
     if bundled_is_prepared():

@@ -1,0 +1,129 @@
+"""The newcomer's first minutes in a real browser, with the network cut for engine, worker, app and page alike."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Route, expect, sync_playwright
+
+from engine import client as engine_client
+
+OFFLINE = Path(__file__).resolve().parents[1] / "offline"
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+TOUR_SECONDS = 400
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`concordance up` on a fresh state folder and a free port."""
+    home = tmp_path_factory.mktemp("home")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    cut = {"PYTHONPATH": str(OFFLINE), "BLOCKED_LOG": str(home / "blocked")}
+    command = [sys.executable, "-m", "engine.cli", "up", "--no-browser", "--port", str(port)]
+    up = subprocess.Popen(
+        command, env={**os.environ, **cut, "CONCORDANCE_HOME": str(home)}, stdout=subprocess.PIPE, text=True
+    )
+    assert up.stdout is not None
+    lines = iter(up.stdout.readline, "")
+    assert any(f"http://127.0.0.1:{port}" in line for line in lines)
+    before = os.environ.get("CONCORDANCE_HOME")
+    os.environ["CONCORDANCE_HOME"] = str(home)
+    yield f"http://127.0.0.1:{port}"
+    up.send_signal(signal.SIGINT)
+    assert up.wait(30) == 0
+    if before is None:
+        del os.environ["CONCORDANCE_HOME"]
+    else:
+        os.environ["CONCORDANCE_HOME"] = before
+    assert not (home / "blocked").exists(), (home / "blocked").read_text()
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        page = browser.new_page(viewport={"width": 1400, "height": 1600})
+        outside: list[str] = []
+
+        def local_only(route: Route) -> None:
+            if re.match(r"(http|ws)://127\.0\.0\.1[:/]|data:|blob:", route.request.url):
+                route.continue_()
+            else:
+                outside.append(route.request.url)
+                route.abort()
+
+        page.route("**/*", local_only)
+        yield page
+        browser.close()
+        assert not outside, outside
+
+
+@pytest.mark.timeout(TOUR_SECONDS + 120)
+def test_tour_from_click_to_heat_map(address: str, page: Page) -> None:
+    page.goto(address)
+    page.get_by_role("button", name="Start the tour").click(timeout=30_000)
+    clicked = time.monotonic()
+    page.wait_for_url(re.compile("/consistency"), timeout=20_000)
+    main = page.get_by_test_id("stMain")
+    expect(main.get_by_role("progressbar")).to_be_visible(timeout=20_000)
+    expect(main.get_by_text(re.compile(r"left$"))).to_be_visible(timeout=90_000)
+    run_id = re.search(r"runs=(\w+)", page.url)
+    assert run_id, page.url
+
+    page.reload()
+    expect(main.get_by_role("progressbar")).to_be_visible(timeout=30_000)
+    assert run_id[1] in page.url
+    assert len(engine_client.connect(start=False).runs()) == 1
+
+    expect(main.get_by_text("PW-MCC", exact=True).first).to_be_visible(timeout=TOUR_SECONDS * 1000)
+    expect(page.locator(".js-plotly-plot .heatmaplayer").first).to_be_visible(timeout=30_000)
+    print(f"click to heat map: {time.monotonic() - clicked:.0f} s")
+    expect(
+        main.get_by_text(re.compile("SmolLM2-135M-Instruct .instruct model, 4-bit origin"))
+    ).to_be_visible()
+
+
+def test_svg_holds_its_labels_as_text(address: str, page: Page, tmp_path: Path) -> None:
+    with page.expect_download(timeout=60_000) as waiting:
+        page.get_by_role("button", name="SVG").first.click()
+    waiting.value.save_as(tmp_path / "heatmap.svg")
+    svg = (tmp_path / "heatmap.svg").read_text()
+    texts = re.findall(r"<text[^>]*>(.*?)</text>", svg, re.DOTALL)
+    assert svg.startswith("<svg") and "<image" not in svg.split("</defs>")[-1].replace(
+        '<image class="pl-raster', ""
+    )
+    for label in ("seed 0", "seed 1", "seed 2"):
+        assert any(label in text for text in texts), label
+
+
+def test_click_on_a_cell_opens_its_pair(address: str, page: Page) -> None:
+    page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
+    plot = page.locator(".js-plotly-plot").first
+    box = plot.locator(".scatterlayer .point").nth(3).bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_url(re.compile("pair="), timeout=20_000)
+
+
+def test_link_restores_the_view(address: str, page: Page) -> None:
+    link = page.url
+    assert "runs=" in link and "pair=" in link
+    chosen = page.get_by_role("combobox", name=re.compile("Pair")).input_value()
+    page.goto(link)
+    expect(page.get_by_role("combobox", name=re.compile("Pair"))).to_have_value(chosen, timeout=30_000)
+
+
+def test_model_text_is_never_markup(address: str, page: Page) -> None:
+    assert page.locator("[data-testid=stMain] script").count() == 0
