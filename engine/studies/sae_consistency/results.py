@@ -21,7 +21,7 @@ from analyses.matching import (
 )
 from data.files import atomic_folder, write_json
 from engine import schema
-from engine.run import Run
+from engine.run import Run, Stopped
 from engine.studies.sae_consistency.saes import Sae
 from engine.studies.sae_consistency.source import RowSource, Source
 
@@ -87,6 +87,7 @@ def write_results(run: Run, source: Source, training: "Training") -> None:
     trainers = training.trainers
     evaluations = {}
     for done, trainer in enumerate(trainers):
+        _stop_if_asked(run)
         run.progress(done, len(trainers) + 1, "evaluating")
         evaluations[trainer.seed] = evaluate(trainer.sae, source.heldout, run.device)
     alive = {t.seed: (evaluations[t.seed].frequency > 0) | ~t.dead.cpu().numpy() for t in trainers}
@@ -106,6 +107,12 @@ def write_results(run: Run, source: Source, training: "Training") -> None:
     for trainer in trainers:
         export(run, source, trainer)
     run.progress(1, 1, "done")
+
+
+def _stop_if_asked(run: Run) -> None:
+    """The last step was checkpointed, so a resumed run only repeats the evaluation."""
+    if run.should_stop:
+        raise Stopped
 
 
 def _write(run: Run, name: str, rows: list[dict[str, Any]]) -> None:
@@ -158,6 +165,7 @@ def _match_all(
     pairs, tables = [], []
     stability = {seed: np.zeros(len(decoder)) for seed, decoder in decoders.items()}
     for a, b in combinations(decoders, 2):
+        _stop_if_asked(run)
         for subset in SUBSETS:
             ids_a, ids_b = (np.arange(len(d)) if subset == "all" else np.flatnonzero(m) for d, m in ((decoders[a], alive[a]), (decoders[b], alive[b])))  # fmt: skip
             if not (len(ids_a) and len(ids_b)):

@@ -16,6 +16,7 @@ from engine.studies.sae_consistency.config import Config
 Rows = NDArray[np.float32]
 Context = tuple[str, str, str]
 HELDOUT_VECTORS = 10_000
+BLOCK = 64
 
 
 class RowSource(Protocol):
@@ -75,20 +76,29 @@ def _world(config: Config) -> Source:
 
 
 class BatchOrder:
-    """Which rows each step reads: a new permutation every epoch, from the stream "order" of the data seed."""
+    """Which rows each step reads: blocks of 64 neighbours in a new random order every epoch.
+
+    The rows are shuffled where they are written, so neighbours are independent, and a block is one read from
+    disk. Each epoch cuts the blocks at another offset and leaves out less than one block and one batch. The
+    stream is "order" of the data seed.
+    """
 
     def __init__(self, n_rows: int, batch_size: int, data_seed: int) -> None:
         if batch_size > n_rows:
             raise UserError("batch_size", f"{batch_size} exceeds the {n_rows} training vectors; lower it.")
         self.n_rows, self.batch_size, self.data_seed = n_rows, batch_size, data_seed
-        self.per_epoch = n_rows // batch_size
-        self._epoch = -1
-        self._permutation = np.empty(0, dtype=np.int64)
+        self.block = BLOCK if n_rows - n_rows % BLOCK >= batch_size else 1
+        self.per_epoch = n_rows // self.block * self.block // batch_size
+        self._epoch, self._offset = -1, 0
+        self._blocks = np.empty(0, dtype=np.int64)
 
     def indices(self, step: int) -> NDArray[np.int64]:
         """Row numbers (batch_size) of a step, sorted, so that a memory-mapped read goes forward."""
         epoch, position = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             generator = np.random.default_rng(stream_seed("order", self.data_seed, epoch))
-            self._permutation, self._epoch = generator.permutation(self.n_rows), epoch
-        return np.sort(self._permutation[position * self.batch_size : (position + 1) * self.batch_size])
+            self._offset = int(generator.integers(self.n_rows))
+            self._blocks, self._epoch = generator.permutation(self.n_rows // self.block), epoch
+        places = np.arange(position * self.batch_size, (position + 1) * self.batch_size)
+        rows = self._blocks[places // self.block] * self.block + places % self.block
+        return np.sort((rows + self._offset) % self.n_rows)

@@ -86,6 +86,11 @@ class Training:
         self.trajectory: list[dict[str, Any]] = []
         self.gt_trajectory: list[dict[str, Any]] = []
 
+    @property
+    def measured(self) -> set[int]:
+        """Steps the trajectories hold; a single seed outside a world has neither pairs nor a truth."""
+        return {row["step"] for row in self.trajectory + self.gt_trajectory}
+
     def go(self) -> None:
         """Train to the last step, from the newest checkpoint if there is one."""
         step = self._restore()
@@ -93,7 +98,7 @@ class Training:
         every = max(1, n_steps // LOGGED_POINTS)
         since, mark = time.perf_counter(), step
         while True:
-            if step in self.match_points and not any(row["step"] == step for row in self.trajectory):
+            if step in self.match_points and step not in self.measured:
                 self._measure(step)
             if step == n_steps:
                 return
@@ -109,7 +114,7 @@ class Training:
                 since, mark = time.perf_counter(), step
                 self._log(step, metrics, speed)
             self.run.progress(step, n_steps, "training")
-            if step % self.config.checkpoint_every == 0:
+            if step % self.config.checkpoint_every == 0 or step == n_steps:
                 self._checkpoint(step)
 
     def _train_batch(self, step: int) -> list[dict[str, float]]:

@@ -16,17 +16,21 @@ warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
 class Code:
     """A sparse code: `values` and `indices` (B × k) over `d_sae` latents.
 
-    Up to 512 latents dense products are faster; above, CSR ones, with the transposed order sorted once for
-    both weight gradients.
+    Dense products are faster up to 512 latents, and on a GPU; elsewhere CSR ones, with the transposed order
+    sorted once for both weight gradients.
     """
 
     values: Tensor
     indices: Tensor
     d_sae: int
 
+    @property
+    def is_dense(self) -> bool:
+        return self.d_sae <= DENSE_UP_TO or self.values.is_cuda
+
     def decode(self, decoder: Tensor) -> Tensor:
         """Z · decoder (B × d_in)."""
-        if self.d_sae <= DENSE_UP_TO:
+        if self.is_dense:
             return self.dense(self.values) @ decoder
         batch, k = self.values.shape
         rows = torch.arange(0, batch * k + 1, k, device=self.values.device)
@@ -39,7 +43,7 @@ class Code:
 
     def transposed_products(self, pairs: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
         """Σ_b values[b, j]ᵀ vectors[b] for each (values B × k, vectors B × d): matrices d_sae × d."""
-        if self.d_sae <= DENSE_UP_TO:
+        if self.is_dense:
             return [self.dense(values).T @ vectors for values, vectors in pairs]
         batch, k = self.indices.shape
         flat = self.indices.flatten()
@@ -101,12 +105,20 @@ class TopKSae(Sae):
         decoder: Tensor,
         b_enc: Tensor,
     ) -> float:
-        """Add the gradients of α · ‖residual − Z_dead · decoder‖² (section 2.4), the residual held fixed; its value."""
-        k_aux = min(int(dead.sum()), max(self.config.k, centred.shape[1] // 2))
-        code = self._top(pre.masked_fill(~dead, -torch.inf), k_aux)
-        miss = code.decode(self.decoder).add_(error)
+        """Add the gradients of α · ‖residual − Z_dead · decoder‖² (section 2.4), the residual held fixed; its value.
+
+        The dead latents are cut out first: dense products over them alone cost less than sparse ones over all.
+        """
+        ids = dead.nonzero().flatten()
+        rows = self.decoder[ids]
+        k_aux = min(len(ids), max(self.config.k, centred.shape[1] // 2))
+        code = self._top(pre[:, ids], k_aux)
+        z = code.dense(code.values)
+        miss = torch.addmm(error, z, rows)
         alpha = self.config.aux_coefficient / len(centred)
-        more = self._gradients(code, miss * (2 * alpha), centred)
-        for total, part in zip((encoder, decoder, b_enc), more, strict=True):
-            total += part
+        gradient = miss * (2 * alpha)
+        dz = (gradient @ rows.T).mul_(z > 0)
+        encoder[ids] += dz.T @ centred
+        decoder[ids] += z.T @ gradient
+        b_enc[ids] += dz.sum(dim=0)
         return alpha * float(miss.square().sum())
