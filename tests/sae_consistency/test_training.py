@@ -65,12 +65,57 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert results(tmp_path / "whole") == results(tmp_path / "stopped")
 
 
-def test_init_and_data_seed_are_separate(tmp_path: Path) -> None:
-    order_a, order_b = (BatchOrder(1000, 100, seed) for seed in (0, 1))
-    assert not np.array_equal(order_a.indices(0), order_b.indices(0))
-    rows = np.concatenate([order_a.indices(step) for step in range(10)])
-    assert np.array_equal(np.sort(rows), np.arange(1000))
-    assert not np.array_equal(order_a.indices(0), order_a.indices(10))
+def test_one_seed_stopped_where_it_is_measured_keeps_each_row_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = Training._measure
+
+    def stopping(self: Training, step: int) -> None:
+        measured(self, step)
+        self.run.should_stop = step > 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_measure", stopping)
+        with pytest.raises(Stopped):
+            train(make_run(tmp_path, seeds=[3]))
+    train(make_run(tmp_path, seeds=[3]))
+    rows = pq.read_table(tmp_path / "tables" / "gt_trajectory.parquet")
+    assert rows["step"].to_pylist() == sorted(match_points(WORLD["n_steps"], WORLD["n_match_points"]))
+
+
+def test_a_run_stopped_while_evaluating_only_evaluates_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(make_run(tmp_path / "whole", n_steps=100))
+    stopped = make_run(tmp_path / "stopped", n_steps=100)
+    progress = stopped.progress
+
+    def stopping(done: float, total: float, stage: str) -> None:
+        stopped.should_stop = stage == "evaluating"
+        progress(done, total, stage)
+
+    monkeypatch.setattr(stopped, "progress", stopping)
+    with pytest.raises(Stopped):
+        train(stopped)
+    resumed = make_run(tmp_path / "stopped", n_steps=100)
+    monkeypatch.setattr(Training, "_train_batch", None)
+    train(resumed)
+    assert results(tmp_path / "whole") == results(tmp_path / "stopped")
+
+
+@pytest.mark.parametrize(("n_rows", "batch"), [(1000, 100), (1000, 990), (130, 64), (50, 20)])
+def test_an_epoch_reads_rows_once_in_an_order_of_the_data_seed(n_rows: int, batch: int) -> None:
+    order = BatchOrder(n_rows, batch, 0)
+    epochs = [
+        np.concatenate([order.indices(epoch * order.per_epoch + step) for step in range(order.per_epoch)])
+        for epoch in range(2)
+    ]
+    for rows in epochs:
+        assert len(np.unique(rows)) == len(rows) > n_rows - batch - 64
+        assert rows.min() >= 0 and rows.max() < n_rows
+    assert not np.array_equal(*epochs)
+    assert not np.array_equal(order.indices(0), BatchOrder(n_rows, batch, 1).indices(0))
+    assert np.array_equal(order.indices(0), epochs[0][:batch])
 
 
 def test_seed_result_does_not_depend_on_its_companions(tmp_path: Path) -> None:
