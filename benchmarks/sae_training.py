@@ -180,7 +180,9 @@ def main() -> None:
         )
         for name in ("activations_per_second", "activations_per_processor_second")
     }
-    print("Concordance / sae-lens, medians: " + ", ".join(f"{name} {value}" for name, value in ratios.items()))
+    print(
+        "Concordance / sae-lens, medians: " + ", ".join(f"{name} {value}" for name, value in ratios.items())
+    )
     packages = {name: version(name) for name in ("torch", "sae-lens")}
     machine = {"cpus": len(os.sched_getaffinity(0)), "processor": platform.machine(), "packages": packages}
     if options.json:
