@@ -79,13 +79,17 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
         if not secrets.compare_digest(given.encode(), token.encode()):
             raise HTTPException(401, "token: missing or wrong; read it from the state folder's file `token`.")
 
-    app = FastAPI(title="Concordance engine", lifespan=lifespan)
+    app = FastAPI(title="Concordance engine", lifespan=lifespan, openapi_url=None)
     guarded = [Depends(authorised)]
     _handle_errors(app)
 
     @app.get("/health")
     def health() -> dict[str, Any]:
         return {"status": "ok", "pid": os.getpid(), "gpus": scheduler.executor.gpus}
+
+    @app.get("/openapi.json", dependencies=guarded)
+    def schema() -> dict[str, Any]:
+        return app.openapi()
 
     @app.get("/system", dependencies=guarded)
     def get_system() -> dict[str, Any]:

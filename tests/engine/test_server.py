@@ -13,13 +13,15 @@ from tests.conftest import TINY_WORLD
 
 
 def test_every_call_but_health_needs_the_token(engine: Client) -> None:
-    paths = httpx.get(f"{engine.address}/openapi.json", trust_env=False).json()["paths"]
+    token = (Path(os.environ["CONCORDANCE_HOME"]) / "token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    paths = httpx.get(f"{engine.address}/openapi.json", headers=headers, trust_env=False).json()["paths"]
     called = 0
     for path, methods in paths.items():
         for method in methods:
             url = engine.address + path.replace("{run_id}", "x").replace("{name}", "saes")
-            for headers in ({}, {"Authorization": "Bearer wrong"}):
-                response = httpx.request(method, url, headers=headers, trust_env=False)
+            for wrong in ({}, {"Authorization": "Bearer wrong"}):
+                response = httpx.request(method, url, headers=wrong, trust_env=False)
                 assert response.status_code == (200 if path == "/health" else 401), path
                 called += 1
     assert called > 20
