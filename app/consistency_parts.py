@@ -6,7 +6,7 @@ import streamlit as st
 
 from analyses.sae_frames import claims_table
 from app.connection import client
-from app.widgets import ACTIVE, attempt
+from app.widgets import ACTIVE, attempt, unused_seeds
 from engine.client import EngineError
 
 
@@ -67,10 +67,10 @@ def next_steps(run: dict[str, Any], known: list[dict[str, Any]]) -> None:
     left, right = st.columns(2)
     with left.container(border=True):
         used = {seed for other in known if other["config"] == config for seed in other["seeds"]}
-        count = int(st.number_input("Seeds to add", min_value=1, max_value=20, value=3, step=1))
-        seeds = list(range(max(used) + 1, max(used) + 1 + count))
+        how_many = int(st.number_input("Seeds to add", min_value=1, max_value=20, value=3, step=1))
+        seeds = unused_seeds(used, how_many)
         st.button(
-            f"Train {count} more seed{'s' if count > 1 else ''}",
+            f"Train {how_many} more seed{'s' if how_many > 1 else ''}",
             on_click=_launch,
             args=(run, {}, seeds),
             icon=":material/add:",

@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from itertools import count, islice
 from typing import Any
 
 import pandas as pd
@@ -174,11 +175,16 @@ def worker_output(run_id: str, expanded: bool = False) -> None:
     with st.expander("Worker output and messages", expanded=expanded):
         messages = [row["text"] for row in client().events(run_id)["rows"] if row["kind"] == "message"]
         text = "\n".join([*messages, client().log(run_id)["text"]]).strip()
-        st.code(text or "Nothing yet.", language=None, wrap_lines=True)
+        st.code(text or "No output.", language=None, wrap_lines=True)
 
 
 def all_curves() -> tuple[str, ...]:
     return tuple(name for name in LIVE_METRICS if name not in ("learning_rate", "activations_per_second"))
+
+
+def unused_seeds(used: set[int], how_many: int) -> list[int]:
+    """The smallest seeds that are not used yet."""
+    return list(islice((seed for seed in count() if seed not in used), how_many))
 
 
 def attempt(action: Any) -> Any:

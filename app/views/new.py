@@ -46,13 +46,16 @@ def form(schema: dict[str, Any], values: dict[str, Any], key: str) -> dict[str, 
     fields: dict[str, Any] = schema["properties"]
     current = {name: values.get(name, field["default"]) for name, field in fields.items()}
     for group in dict.fromkeys(field["group"] for field in fields.values()):
+        mine = [name for name, field in fields.items() if field["group"] == group]
+        if not any(shown(fields[name], current) for name in mine):
+            continue
         with st.container(border=True):
             st.markdown(f"**{group}**")
-            for advanced in (False, True):
-                names = [n for n, f in fields.items() if f["group"] == group and f["advanced"] == advanced]
-                place = st.expander("Advanced") if advanced and names else st.container()
-                with place:
-                    section(fields, names, current, key)
+            section(fields, [name for name in mine if not fields[name]["advanced"]], current, key)
+            advanced = [name for name in mine if fields[name]["advanced"]]
+            if any(shown(fields[name], current) for name in advanced):
+                with st.expander("Advanced"):
+                    section(fields, advanced, current, key)
     return current
 
 
@@ -64,6 +67,12 @@ def section(fields: dict[str, Any], names: list[str], current: dict[str, Any], k
             with columns[used % 3]:
                 current[name] = widget(name, fields[name], current[name], key)
             used += 1
+
+
+def size(count: float) -> str:
+    return (
+        f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else "under 1 MB"
+    )
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -83,7 +92,9 @@ clone: dict[str, Any] | None = None
 if clone_id:
     try:
         clone = client().run(clone_id)
-        st.caption(f"Settings copied from run {clone_id}.")
+        st.caption(
+            f"Settings copied from run {clone_id}; choosing another preset puts its values in their place."
+        )
     except EngineError as error:
         st.warning(error.message)
 
@@ -94,7 +105,8 @@ start = clone["preset"] if clone and clone["preset"] in presets else "standard"
 preset = second.selectbox(
     "Preset", presets, index=presets.index(start), help="Starting values for the fields below."
 )
-values = {**known[study]["presets"][preset], **(clone["config"] if clone else {})}
+copied = clone["config"] if clone and preset == start else {}
+values = {**known[study]["presets"][preset], **copied}
 
 config = form(known[study]["schema"], values, f"cfg-{study}-{preset}-{clone_id}")
 left, right = st.columns(2)
@@ -121,8 +133,8 @@ except EngineError as error:
 st.markdown("**What it will take**")
 cells = st.columns(3)
 cells[0].metric("Time on this machine, about", duration(cost["seconds"]))
-cells[1].metric("Memory, about", f"{cost['memory_bytes'] / 1e9:.1f} GB")
-cells[2].metric("Disk, about", f"{cost['disk_bytes'] / 1e9:.2f} GB")
+cells[1].metric("Memory, about", size(cost["memory_bytes"]))
+cells[2].metric("Disk, about", size(cost["disk_bytes"]))
 st.caption(cost["based_on"])
 st.markdown("**The same from the command line**")
 st.code(cost["command"], language="bash", wrap_lines=True)

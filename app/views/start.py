@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app.connection import client, table
-from app.widgets import ACTIVE, PAGES, ago, attempt, describe, show_refusal
+from app.widgets import ACTIVE, PAGES, ago, attempt, describe, show_refusal, unused_seeds
 
 SEEDS = [0, 1, 2]
 
@@ -40,7 +40,7 @@ first = trained(SEEDS)
 st.button("Start the tour", type="primary", on_click=start_tour, args=(SEEDS,), icon=":material/play_arrow:")
 if first:
     used = {seed for run in tours for seed in run["seeds"]}
-    following = list(range(max(used) + 1, max(used) + 4))
+    following = unused_seeds(used, 3)
     st.caption(f"Trained on this machine {ago(first['finished'])}; the button opens it.")
     st.button(
         f"Train it again with seeds {', '.join(map(str, following))}", on_click=start_tour, args=(following,)

@@ -193,6 +193,10 @@ class TestDone:
         page = open_page("new", clone=done)
         found = [w for w in page.number_input if w.key and w.key.endswith("-n_true_features")]
         assert found[0].value == TINY_WORLD["n_true_features"]
+        assert "**Data**" in text_of(page) and "**Model**" not in text_of(page)
+        next(w for w in page.selectbox if w.label == "Preset").set_value("world").run()
+        found = [w for w in page.number_input if w.key and w.key.endswith("-n_true_features")]
+        assert found[0].value == 32
 
 
 class TestFailed:
