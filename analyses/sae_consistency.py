@@ -52,6 +52,7 @@ __all__ = [
 
 CURVE_POINTS = 600
 SCATTER_POINTS = 4000
+NAMED_PAIRS = 8
 
 
 def _null_text(nulls: pd.Series) -> str:
@@ -178,6 +179,8 @@ PAIR_HOVER = (
 def matched_cosine_curve(matches: Frame, null_level: float | None = None, subset: str = "alive") -> go.Figure:
     """|cosine| of the matched features in falling order against their share (%), one line a pair of SAEs.
 
+    Beyond eight pairs the lines are thin and have no legend; pointing at one names it.
+
     A line keeps at most 600 of its points, evenly spaced by rank; their customdata is (label_a, label_b, feature_a,
     feature_b, cosine, lower frequency).
     """
@@ -186,7 +189,9 @@ def matched_cosine_curve(matches: Frame, null_level: float | None = None, subset
         return empty(NO_PAIRS)
     figure = go.Figure()
     shares = []
-    for index, (a, b, rows) in enumerate(_groups(table)):
+    groups = _groups(table)
+    named = len(groups) <= NAMED_PAIRS
+    for index, (a, b, rows) in enumerate(groups):
         rows = rows.assign(similarity=rows["cosine"].abs()).sort_values(
             "similarity", ascending=False, kind="stable"
         )
@@ -196,8 +201,9 @@ def matched_cosine_curve(matches: Frame, null_level: float | None = None, subset
             x=100 * (kept + 1) / len(rows),
             y=rows["similarity"].to_numpy()[kept],
             mode="lines",
-            line={**series_style(index), "width": 2},
+            line={**series_style(index), "width": 2 if named else 1},
             name=plain(f"{a} with {b}"),
+            showlegend=named and len(groups) > 1,
             customdata=_pair_data(rows.iloc[kept]),
             hovertemplate="%{x:.1f} % of features<br>" + PAIR_HOVER,
         )
@@ -205,6 +211,7 @@ def matched_cosine_curve(matches: Frame, null_level: float | None = None, subset
     figure.update_yaxes(title_text="|cosine| of the matched pair", range=[0, 1.02])
     null_line(figure, null_level)
     share = f"{np.mean(shares):.0f} % of features have a partner of |cosine| 0.7 or more"
+    share += "" if named else f"; {len(shares)} pairs"
     return finish(
         figure,
         title="How alike the matched features are",

@@ -9,6 +9,8 @@ from app.connection import client
 from app.widgets import ACTIVE, attempt, unused_seeds
 from engine.client import EngineError
 
+CLAIM_SEEDS = 5
+
 
 def strip(summary: dict[str, Any], d_sae: int) -> None:
     """Consistency across seeds · recovery of the truth · null, and how good the SAEs are."""
@@ -112,6 +114,7 @@ def _launch(run: dict[str, Any], change: dict[str, Any], seeds: list[int]) -> No
 def claims_section(study: str) -> None:
     """The paper's claims, tested on this machine."""
     st.subheader("The paper's claims, tested here")
+    _claims_under_way(study)
     try:
         found = client().claims(study).to_pandas()
     except EngineError as error:
@@ -123,11 +126,6 @@ def claims_section(study: str) -> None:
         st.dataframe(
             claims_table(found), hide_index=True, alt="Claims of the paper with their verdict", row_height=70
         )
-    waiting = [run for run in st.session_state.get("claim_runs", []) if client().run(run)["state"] in ACTIVE]
-    if waiting:
-        st.info(
-            f"{len(waiting)} runs that the claims need are under way; see Jobs. Measure again when they are done."
-        )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Test the claims at tour size", on_click=_test_claims, args=(study,), icon=":material/science:"
@@ -136,8 +134,32 @@ def claims_section(study: str) -> None:
 
 
 def _test_claims(study: str) -> None:
-    """Queue what is missing; measure when everything is there."""
-    runs = attempt(lambda: client().claim_runs(study, "tour", 5)) or []
-    st.session_state["claim_runs"] = runs
-    if runs and all(client().run(run)["state"] == "done" for run in runs):
-        attempt(lambda: client().measure_claims(study, "tour", 5))
+    """Queue the runs that are missing; `_claims_under_way` measures when all are there."""
+    st.session_state["claim_runs"] = attempt(lambda: client().claim_runs(study, "tour", CLAIM_SEEDS)) or []
+
+
+def _claims_under_way(study: str) -> None:
+    """Progress of the runs the claims wait for; measures once when they are done."""
+    runs = [client().run(run) for run in st.session_state.get("claim_runs", [])]
+    if any(run["state"] in ACTIVE for run in runs):
+        _watch_claim_runs()
+        return
+    st.session_state["claim_runs"] = []
+    lost = sum(run["state"] != "done" for run in runs)
+    if lost:
+        st.warning(
+            f"{lost} of the runs the claims need did not finish; resume them under Jobs, then test again."
+        )
+    elif runs:
+        with st.spinner("Measuring the claims"):
+            client().measure_claims(study, "tour", CLAIM_SEEDS)
+
+
+@st.fragment(run_every=2)
+def _watch_claim_runs() -> None:
+    runs = [client().run(run) for run in st.session_state["claim_runs"]]
+    left = sum(run["state"] in ACTIVE for run in runs)
+    if not left:
+        st.rerun()
+    text = f"{left} of the {len(runs)} runs the claims need are under way; the figures appear here when all are done."
+    st.progress(1 - left / len(runs), text=text)

@@ -120,7 +120,7 @@ def picture(figure: go.Figure, frame: pd.DataFrame, name: str, **chart: Any) -> 
             )
         st.download_button(
             "CSV",
-            to_csv(frame),
+            partial(to_csv, frame),
             file_name=f"{name}.csv",
             mime="text/csv",
             key=f"csv-{name}",
