@@ -3,7 +3,6 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -12,6 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 
 from engine import client as engine_client
+from engine.language_model import prepare_bundled
 
 TINY_WORLD = {
     "source": "synthetic", "d_in": 8, "n_true_features": 12, "true_sparsity": 2, "n_samples": 2000,
@@ -19,10 +19,10 @@ TINY_WORLD = {
 }  # fmt: skip
 
 
-def start(home: Path) -> tuple[engine_client.Client, object]:
-    """Start an engine on `home` (CONCORDANCE_HOME must already name it); client and process."""
-    process = engine_client.start_engine()
-    return engine_client.connect(start=False), process
+@pytest.fixture(scope="session", autouse=True)
+def bundled_model() -> None:
+    """The bundled language model, prepared once in the user's cache."""
+    prepare_bundled()
 
 
 @pytest.fixture(scope="module")
