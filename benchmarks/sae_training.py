@@ -44,7 +44,8 @@ def vectors() -> Any:
     from data.sae_consistency import make_world
 
     generator = np.random.default_rng(0)
-    x = make_world(4096, D_IN, 20, generator).sample(N_ROWS, generator)
+    world = make_world(4096, D_IN, 20, generator)
+    x = np.concatenate([world.sample(BATCH, generator) for _ in range(N_ROWS // BATCH)])
     return x * (D_IN**0.5 / np.linalg.norm(x, axis=1).mean())
 
 

@@ -174,6 +174,8 @@ def test_export_is_read_by_sae_lens(tmp_path: Path, architecture: str, tolerance
         training = Training(run, source)
         training.go()
         module.write_results(run, source, training)
+        norm = pq.read_table(tmp_path / "tables" / "saes.parquet")["mean_activation_norm"][0].as_py()
+        assert norm == pytest.approx(np.linalg.norm(rows[:500], axis=1).mean(), rel=1e-5)
         mine = training.trainers[0].sae
         loaded = SAE.load_from_disk(str(tmp_path / "saes" / "seed-0"))
         raw = torch.from_numpy(rows[:64])

@@ -36,11 +36,12 @@ SUBSETS = ("all", "alive")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Held-out figures of one SAE. Per feature (d_sae): share of vectors it fires on, its mean value when it fires,
+    """Held-out figures of one SAE; `mean_norm` is that of the vectors it read. Per feature (d_sae): share of vectors it fires on, its mean value when it fires,
     and its `top_values`, `top_rows` (d_sae × 5)."""
 
     fvu: float
     l0: float
+    mean_norm: float
     frequency: NDArray[np.float64]
     mean_activation: NDArray[np.float64]
     top_values: Tensor
@@ -53,13 +54,15 @@ def evaluate(sae: Sae, rows: RowSource, device: str) -> Evaluation:
     count, total = torch.zeros(d_sae, dtype=torch.float64), torch.zeros(d_sae, dtype=torch.float64)
     top_values = torch.zeros(d_sae, CONTEXTS)
     top_rows = torch.full((d_sae, CONTEXTS), -1)
-    error, mean, square = 0.0, torch.zeros(rows.d_in, dtype=torch.float64), 0.0
+    error, norms, square = 0.0, 0.0, 0.0
+    mean = torch.zeros(rows.d_in, dtype=torch.float64)
     for start in range(0, rows.n_rows, EVALUATION_BATCH):
         indices = np.arange(start, min(start + EVALUATION_BATCH, rows.n_rows))
         x = torch.from_numpy(rows.gather(indices)).to(device)
         z = sae.encode(x)
         error += float((sae.decode(z) - x).square().sum(dtype=torch.float64))
         mean += x.sum(dim=0, dtype=torch.float64).cpu()
+        norms += float(x.norm(dim=1).sum(dtype=torch.float64))
         square += float(x.square().sum(dtype=torch.float64))
         count += (z > 0).sum(dim=0).cpu()
         total += z.sum(dim=0, dtype=torch.float64).cpu()
@@ -69,6 +72,7 @@ def evaluate(sae: Sae, rows: RowSource, device: str) -> Evaluation:
     return Evaluation(
         fvu=error / variance,
         l0=float(fired.sum() / rows.n_rows),
+        mean_norm=norms / rows.n_rows,
         frequency=fired / rows.n_rows,
         mean_activation=np.divide(total.numpy(), fired, out=np.zeros(d_sae), where=fired > 0),
         top_values=top_values,
@@ -142,7 +146,7 @@ def _sae_rows(
                 "alive_share": float(lives.mean()),
                 "n_alive": int(lives.sum()),
                 "d_sae": config.d_sae,
-                "mean_activation_norm": float(np.sqrt(source.train.d_in)) / source.scale,
+                "mean_activation_norm": found.mean_norm / source.scale,
                 "gt_mcc_abs": None if truth is None else mean_correlation_coefficient(decoder, truth),
                 "gt_mcc_signed": None
                 if truth is None

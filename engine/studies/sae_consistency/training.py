@@ -69,7 +69,8 @@ class SeedTrainer:
             parameter.copy_(mine[name])
             prefix = f"adam.{name}."
             keys = [key for key in mine if key.startswith(prefix)]
-            self.optimiser.state[parameter] = {key.removeprefix(prefix): mine[key] for key in keys}
+            state = {key.removeprefix(prefix): mine[key] for key in keys}
+            self.optimiser.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in state.items()}
 
 
 class Training:
