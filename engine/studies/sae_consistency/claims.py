@@ -12,10 +12,8 @@ from engine.studies.base import Claim, Measurement, Verdict
 Tables = dict[str, pa.Table]
 
 WORLD = {"preset": "world", "config": {}}
-WORLD_RELU = {
-    "preset": "world",
-    "config": {"architecture": "relu", "decoder_norm": "unit", "l1_coefficient": 0.05},
-}
+# The best simple baseline is a tuned one: of l1 0.05 and 0.2, the better on seeds 10 to 14.
+WORLD_RELU = {"preset": "world", "config": {"architecture": "relu", "l1_coefficient": 0.2}}
 
 
 def _verdict(shown: bool) -> Verdict:
@@ -60,7 +58,7 @@ def measure_gt_level(tables: list[Tables]) -> Measurement:
     value, (low, high) = float(np.mean(_gt(topk))), mean_interval(_gt(topk))
     chance = _step0(topk, "gt_trajectory", "gt_mcc_abs")
     baseline = float(np.mean(_gt(relu)))
-    shown = high >= 0.95 and low > chance and low > mean_interval(_gt(relu))[1]
+    shown = high >= 0.95 and low > chance + 0.2
     return Measurement(value, low, high, len(_gt(topk)), chance, baseline, _verdict(shown))
 
 
@@ -68,10 +66,17 @@ def measure_pw_level(tables: list[Tables]) -> Measurement:
     topk, relu = tables
     value, low, high, seeds = _pw(topk)
     chance = float(np.mean(_pairs(topk)["null_mean"].to_numpy()))
+    shown = low is not None and high is not None and high >= 0.93 and low > chance + 0.2
+    return Measurement(value, low, high, seeds, chance, _pw(relu)[0], _verdict(shown))
+
+
+def measure_topk_above_relu(tables: list[Tables]) -> Measurement:
+    """PW-MCC of TopK against a ReLU + L1 SAE whose penalty was tuned."""
+    topk, relu = tables
+    value, low, high, seeds = _pw(topk)
     baseline, _, baseline_high, _ = _pw(relu)
-    if low is None or high is None or baseline_high is None:
-        return Measurement(value, low, high, seeds, chance, baseline, "not tested")
-    shown = high >= 0.93 and low > chance and low > baseline_high
+    chance = float(np.mean(_pairs(topk)["null_mean"].to_numpy()))
+    shown = low is not None and baseline_high is not None and low > baseline_high
     return Measurement(value, low, high, seeds, chance, baseline, _verdict(shown))
 
 
@@ -129,13 +134,15 @@ def _paper_only(preset: str) -> list[dict[str, Any]]:
     return [{"preset": "paper", "config": {}}] if preset == "paper" else []
 
 
+TUNED_RELU = "ReLU + L1 SAE with unit-norm decoder and tuned penalty, same world and trainer"
+
 CLAIMS = (
     Claim(
         name="topk_recovers_the_world",
         sentence="On a world with known features (m 16, 32 features, 3 active), TopK SAEs recover the truth: GT-MCC.",
-        paper="0.97 against 0.63 for ReLU + L1 (section on synthetic data)",
-        rule="Shown when the 95 % interval over seeds reaches 0.95 and lies above chance and above the baseline's interval.",
-        baseline_name="ReLU + L1 SAE, same world and trainer",
+        paper="0.97 (section on synthetic data)",
+        rule="Shown when the 95 % interval over seeds reaches 0.95 and its lower end exceeds chance by 0.2.",
+        baseline_name=TUNED_RELU,
         runs=_world,
         measure=measure_gt_level,
         min_seeds=5,
@@ -143,11 +150,21 @@ CLAIMS = (
     Claim(
         name="topk_is_consistent_in_the_world",
         sentence="In the same world, independently initialised TopK SAEs agree with each other: PW-MCC.",
-        paper="0.95 (released notebooks), 0.61 for ReLU + L1",
-        rule="Shown when the 95 % bootstrap interval over runs reaches 0.93 and lies above chance and above the baseline's interval.",
-        baseline_name="ReLU + L1 SAE, same world and trainer",
+        paper="0.95 (released notebooks)",
+        rule="Shown when the 95 % bootstrap interval over runs reaches 0.93 and its lower end exceeds chance by 0.2.",
+        baseline_name=TUNED_RELU,
         runs=_world,
         measure=measure_pw_level,
+        min_seeds=5,
+    ),
+    Claim(
+        name="topk_is_more_consistent_than_relu",
+        sentence="In the same world, TopK SAEs agree with each other more than ReLU + L1 SAEs do: PW-MCC.",
+        paper="0.95 against 0.61 (released notebooks, one L1 weight, decoder norm left free)",
+        rule="Shown when TopK's 95 % bootstrap interval over runs lies above that of the tuned ReLU + L1 SAE.",
+        baseline_name=TUNED_RELU,
+        runs=_world,
+        measure=measure_topk_above_relu,
         min_seeds=5,
     ),
     Claim(
@@ -155,7 +172,7 @@ CLAIMS = (
         sentence="PW-MCC, which needs no truth, tracks GT-MCC: their absolute difference per seed is small.",
         paper="curves lie on each other in the matched regime; 0.016 in the released notebooks",
         rule="Shown when the upper end of the 95 % interval is at most 0.06 and GT-MCC rose at least 0.2 above its start.",
-        baseline_name="ReLU + L1 SAE, same world and trainer",
+        baseline_name=TUNED_RELU,
         runs=_world,
         measure=measure_tracking,
         min_seeds=5,
