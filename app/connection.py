@@ -20,6 +20,14 @@ def client() -> Client:
         st.stop()
 
 
+def stay_connected() -> None:
+    """First line of every part that refreshes itself: the whole page runs again when the engine is gone."""
+    try:
+        _connected()
+    except EngineError:
+        st.rerun()
+
+
 @st.fragment(run_every=2)
 def _wait_for_engine() -> None:
     try:

@@ -5,11 +5,15 @@ from typing import Any
 import streamlit as st
 
 from analyses.sae_frames import claims_table
-from app.connection import client
+from app.connection import client, stay_connected
 from app.widgets import ACTIVE, attempt, unused_seeds
 from engine.client import EngineError
 
 CLAIM_SEEDS = 5
+CLAIM_COLUMNS = {
+    "Claim": 245, "Verdict": 90, "Here (mean)": 90, "95 % interval": 115, "Seeds": 55, "Chance": 65,
+    "Simple baseline": 115, "Paper": 160,
+}  # fmt: skip
 
 
 def strip(summary: dict[str, Any], d_sae: int) -> None:
@@ -124,7 +128,14 @@ def claims_section(study: str) -> None:
         st.caption("Not tested on this machine yet.")
     else:
         st.dataframe(
-            claims_table(found), hide_index=True, alt="Claims of the paper with their verdict", row_height=70
+            claims_table(found),
+            hide_index=True,
+            alt="Claims of the paper with their verdict",
+            row_height=96,
+            column_order=list(CLAIM_COLUMNS),
+            column_config={
+                name: st.column_config.Column(width=width) for name, width in CLAIM_COLUMNS.items()
+            },
         )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
@@ -157,6 +168,7 @@ def _claims_under_way(study: str) -> None:
 
 @st.fragment(run_every=2)
 def _watch_claim_runs() -> None:
+    stay_connected()
     runs = [client().run(run) for run in st.session_state["claim_runs"]]
     left = sum(run["state"] in ACTIVE for run in runs)
     if not left:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from analyses.figures import to_csv
 from analyses.sae_consistency import LIVE_METRICS, training_curves
-from app.connection import client, has_browser
+from app.connection import client, has_browser, stay_connected
 from engine.client import EngineError
 
 EXPORT_WIDTH = 720
@@ -46,6 +46,7 @@ def frame() -> None:
 
 @st.fragment(run_every=2)
 def _running_chip(run_id: str) -> None:
+    stay_connected()
     run = client().run(run_id)
     if run["state"] != "running":
         st.rerun()

@@ -8,7 +8,7 @@ import streamlit as st
 from analyses import sae_consistency as pictures
 from analyses.sae_frames import summary as summarise
 from app import run_set
-from app.connection import client, table
+from app.connection import client, stay_connected, table
 from app.consistency_parts import claims_section, data_note, next_steps, strip
 from app.widgets import (
     ACTIVE,
@@ -60,6 +60,7 @@ def choose_runs(known: dict[str, dict[str, Any]]) -> list[str]:
 
 @st.fragment(run_every=1)
 def watch(run_id: str) -> None:
+    stay_connected()
     run = client().run(run_id)
     st.markdown(f"{state_badge(run)} {describe(run)}")
     show_progress(run)

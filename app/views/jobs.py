@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.connection import client
+from app.connection import client, stay_connected
 from app.widgets import (
     ACTIVE,
     PAGES,
@@ -103,6 +103,7 @@ def actions(run: dict[str, Any]) -> None:
 
 @st.fragment(run_every=1)
 def live(run_id: str) -> None:
+    stay_connected()
     detail(run_id)
     if client().run(run_id)["state"] not in ACTIVE:
         st.rerun()
