@@ -132,6 +132,7 @@ def claims_section(study: str) -> None:
             hide_index=True,
             alt="Claims of the paper with their verdict",
             row_height=96,
+            height="content",
             column_order=list(CLAIM_COLUMNS),
             column_config={
                 name: st.column_config.Column(width=width) for name, width in CLAIM_COLUMNS.items()
