@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.scheduler import Scheduler, find_study
+from engine.scheduler import Scheduler, find_study, identity
 from engine.store import Store
 from engine.studies.base import Claim, Measurement
 
@@ -16,24 +16,23 @@ NOT_TESTED = Measurement(None, None, None, 0, None, None, "not tested")
 
 def claim_runs(scheduler: Scheduler, study: str, preset: str, seeds: int) -> list[str]:
     """Submit every run the claims need at a preset; the distinct ids in order."""
-    ids = [run for claim in find_study(study).claims for run in _runs(scheduler, study, claim, preset, seeds)]
-    return list(dict.fromkeys(ids))
+    requests = [request for claim in find_study(study).claims for request in _requests(claim, preset, seeds)]
+    return list(dict.fromkeys(scheduler.submit(study, *request) for request in requests))
 
 
-def _runs(scheduler: Scheduler, study: str, claim: Claim, preset: str, seeds: int) -> list[str]:
+def _requests(claim: Claim, preset: str, seeds: int) -> list[tuple[str, dict[str, Any], list[int], int]]:
+    """Preset, config, seeds and data seed of every run a claim needs."""
     needed = list(range(max(seeds, claim.min_seeds)))
-    return [
-        scheduler.submit(study, request["preset"], request["config"], needed, 0)
-        for request in claim.runs(preset)
-    ]
+    return [(request["preset"], request["config"], needed, 0) for request in claim.runs(preset)]
 
 
 def measure(scheduler: Scheduler, store: Store, study: str, preset: str, seeds: int) -> list[dict[str, Any]]:
     """Measure every claim on its finished runs; store and return the rows. An unfinished run means *not tested*."""
     rows = []
     for claim in find_study(study).claims:
-        runs = _runs(scheduler, study, claim, preset, seeds)
-        done = runs and all(scheduler.get(run).state["state"] == "done" for run in runs)
+        requests = _requests(claim, preset, seeds)
+        runs = [identity(scheduler.record(study, *request)) for request in requests]
+        done = runs and all(map(scheduler.is_done, runs))
         measured = claim.measure([_tables(store, study, run) for run in runs]) if done else NOT_TESTED
         rows.append(
             {

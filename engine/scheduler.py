@@ -109,7 +109,7 @@ class Scheduler:
     ) -> str:
         """Queue a run, or return the id of the one with this identity (queued again if it had ended early)."""
         record = self.record(study_name, preset, overrides, seeds, data_seed)
-        run_id = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
+        run_id = identity(record)
         with self._lock:
             if run_id not in self._entries:
                 self._create({**record, "id": run_id, "preset": preset, "created": time.time()})
@@ -125,6 +125,10 @@ class Scheduler:
             write_json(temporary / "state.json", {**state, "started": None, "finished": None, "error": None})
         entry = self._entries[record["id"]] = Entry(directory)
         self.store.save_run(entry.record, entry.state)
+
+    def is_done(self, run_id: str) -> bool:
+        with self._lock:
+            return run_id in self._entries and self._entries[run_id].state["state"] == "done"
 
     def get(self, run_id: str) -> Entry:
         with self._lock:
@@ -241,6 +245,11 @@ class Scheduler:
         entry.read()
         if not self._alive(entry):
             self._settle(entry, "interrupted", DIED)
+
+
+def identity(record: dict[str, Any]) -> str:
+    """The run id: a hash of what `Scheduler.record` returns."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def find_study(name: str) -> Study:

@@ -25,7 +25,7 @@ from engine.client import RESUMABLE
 ADVICE = {
     "failed": "The run ended with an error. Fix the field it names in a clone, or resume if the cause is gone.",
     "interrupted": "Its process ended early. Resume goes on from the last checkpoint.",
-    "cancelled": "It was cancelled and kept its checkpoint. Resume goes on from there.",
+    "cancelled": "It was cancelled. Resume goes on from its last checkpoint, or starts it if it had none.",
 }
 
 

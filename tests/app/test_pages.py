@@ -229,7 +229,7 @@ class TestRunning:
         next(button for button in page.button if button.label == "Cancel").click().run()
         assert engine.wait(run)["state"] == "cancelled"
         page = open_page("jobs", run=run)
-        assert "kept its checkpoint" in text_of(page) and "Resume" in labels(page)
+        assert "last checkpoint" in text_of(page) and "Resume" in labels(page)
 
 
 def test_page_says_so_when_the_engine_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

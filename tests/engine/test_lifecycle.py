@@ -195,3 +195,11 @@ def test_a_second_engine_on_the_same_folder_is_refused(engine: Client) -> None:
     assert second.wait(20) != 0
     assert "already runs" in (Path(os.environ["CONCORDANCE_HOME"]) / "engine.log").read_text()
     assert engine.health()["pid"] != second.pid
+
+
+def test_claims_are_measured_on_finished_runs_only_and_stored(engine: Client) -> None:
+    before = len(engine.runs())
+    rows = engine.measure_claims("sae_consistency", "world", 5)
+    assert {row["verdict"] for row in rows} == {"not tested"}
+    assert len(engine.runs()) == before
+    assert engine.claims("sae_consistency").num_rows == len(rows) == 6
