@@ -71,7 +71,8 @@ def up(
         print(f"Concordance is running at {address}  (Ctrl-C stops it)", flush=True)
         if browser and (os.environ.get("DISPLAY") or sys.platform == "darwin" or os.name == "nt"):
             webbrowser.open(address)
-        signal.signal(signal.SIGTERM, _interrupt)
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(stop, _interrupt)
         streamlit.wait()
     except KeyboardInterrupt:
         print("Stopping; running jobs are checkpointed and can be resumed.")
