@@ -6,6 +6,7 @@ the authors' released code computes the *signed* one; both are returned here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -98,6 +99,7 @@ def match(features_a: ArrayLike, features_b: ArrayLike) -> Match:
     return Match(pairs, values[order], float(np.abs(values).mean()), signed)
 
 
+@cache
 def random_direction_null(d: int, n_a: int, n_b: int, draws: int = 5, seed: int = 0) -> Null:
     """MCC (absolute) of two random dictionaries, n_a × d and n_b × d, from the stream "null".
 
@@ -136,6 +138,18 @@ def analytic_null(d: int, n_a: int, n_b: int) -> float:
 def calibrated(mcc: float, null: float) -> float:
     """(MCC − null) / (1 − null): 0 at chance, 1 for identical dictionaries; 0 where chance itself is 1."""
     return (mcc - null) / (1 - null) if null < 1 else 0.0
+
+
+def match_summary(found: Match, null: Null) -> dict[str, float]:
+    """A matching beside its chance level, under the column names of the table `pairs`."""
+    return {
+        "n": len(found.cosine),
+        "pw_mcc_abs": found.mcc_abs,
+        "pw_mcc_signed": found.mcc_signed,
+        "null_mean": null.mean,
+        "null_std": null.std,
+        "calibrated": calibrated(found.mcc_abs, null.mean),
+    }
 
 
 def pairwise(dictionaries: Mapping[Any, ArrayLike]) -> list[tuple[Any, Any, Match]]:

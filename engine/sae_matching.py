@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import load_file
 
-from analyses.matching import calibrated, match, random_direction_null
+from analyses.matching import match, match_summary, random_direction_null
 from engine.errors import UserError
 from engine.store import Store
 
@@ -47,14 +47,7 @@ class SaeMatcher:
             )
         found = match(rows_a, rows_b)
         null = random_direction_null(rows_a.shape[1], len(rows_a), len(rows_b))
-        summary = {
-            "n": len(found.cosine),
-            "pw_mcc_abs": found.mcc_abs,
-            "pw_mcc_signed": found.mcc_signed,
-            "null_mean": null.mean,
-            "null_std": null.std,
-            "calibrated": calibrated(found.mcc_abs, null.mean),
-        }
+        summary = match_summary(found, null)
         first, second = found.pairs[:, 0], found.pairs[:, 1]
         table = pa.table(
             {

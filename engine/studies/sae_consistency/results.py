@@ -13,9 +13,8 @@ from torch import Tensor
 
 from analyses.matching import (
     Match,
-    Null,
-    calibrated,
     match,
+    match_summary,
     mean_correlation_coefficient,
     random_direction_null,
 )
@@ -165,7 +164,6 @@ def _match_all(
 ) -> tuple[list[dict[str, Any]], list[pa.Table], dict[int, NDArray[np.float64]]]:
     """Pair rows, matched-feature tables, and per seed the share of other seeds a feature has a match in."""
     decoders = {trainer.seed: trainer.sae.decoder.cpu().numpy() for trainer in trainers}
-    nulls: dict[tuple[int, int], Null] = {}
     pairs, tables = [], []
     stability = {seed: np.zeros(len(decoder)) for seed, decoder in decoders.items()}
     for a, b in combinations(decoders, 2):
@@ -176,29 +174,15 @@ def _match_all(
                 continue
             found = match(decoders[a][ids_a], decoders[b][ids_b])
             size = (len(ids_a), len(ids_b))
-            null = nulls.setdefault(size, random_direction_null(decoders[a].shape[1], *size))
+            null = random_direction_null(decoders[a].shape[1], *size)
             first, second = ids_a[found.pairs[:, 0]], ids_b[found.pairs[:, 1]]
-            pairs.append(_pair_row(a, b, subset, found, null))
+            pairs.append({"seed_a": a, "seed_b": b, "subset": subset, **match_summary(found, null)})
             tables.append(_match_table(a, b, subset, found, first, second, evaluations))
             if subset == "all":
                 same = np.abs(found.cosine) >= SAME_FEATURE
                 stability[a][first[same]] += 1 / (len(decoders) - 1)
                 stability[b][second[same]] += 1 / (len(decoders) - 1)
     return pairs, tables, stability
-
-
-def _pair_row(a: int, b: int, subset: str, found: Match, null: Null) -> dict[str, Any]:
-    return {
-        "seed_a": a,
-        "seed_b": b,
-        "subset": subset,
-        "n": len(found.cosine),
-        "pw_mcc_abs": found.mcc_abs,
-        "pw_mcc_signed": found.mcc_signed,
-        "null_mean": null.mean,
-        "null_std": null.std,
-        "calibrated": calibrated(found.mcc_abs, null.mean),
-    }
 
 
 def _match_table(
