@@ -4,10 +4,8 @@ Source: arXiv 2505.20254, section on the mean correlation coefficient. The paper
 the authors' released code computes the *signed* one; both are returned here.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
 from typing import Any
 
 import lap
@@ -26,13 +24,18 @@ class Match:
     """Optimal matching by absolute cosine.
 
     `pairs` (n × 2): row of `a`, row of `b`, by falling |cosine|; `cosine` (n): signed cosine of each pair;
-    `mcc_abs`: mean |cosine|; `mcc_signed`: mean cosine under the matching that maximises the signed sum.
+    `mcc_abs`: mean |cosine|; `mcc_signed`: mean cosine under the matching that maximises the signed sum;
+    `best_a`, `best_b`: best |cosine| of every feature on the other side, many-to-one; `gap`: how far, at most, the
+    mean of either matching lies below the optimum.
     """
 
     pairs: NDArray[np.int64]
     cosine: NDArray[np.float64]
     mcc_abs: float
     mcc_signed: float
+    best_a: NDArray[np.float32]
+    best_b: NDArray[np.float32]
+    gap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,14 @@ def mean_correlation_coefficient(features_a: ArrayLike, features_b: ArrayLike, s
 def match(features_a: ArrayLike, features_b: ArrayLike) -> Match:
     """The optimal matching of two dictionaries (n × d and m × d). Raises ValueError."""
     cosine = cosine_matrix(features_a, features_b)
-    rows, columns = _assign(np.abs(cosine))
+    similarity = np.abs(cosine)
+    rows, columns = _assign(similarity)
     values = cosine[rows, columns].astype(np.float64)
     order = np.lexsort((rows, -np.abs(values)))
     signed = float(np.mean(cosine[_assign(cosine)], dtype=np.float64))
     pairs = np.stack([rows, columns], axis=1)[order]
-    return Match(pairs, values[order], float(np.abs(values).mean()), signed)
+    best = similarity.max(axis=1), similarity.max(axis=0)
+    return Match(pairs, values[order], float(np.abs(values).mean()), signed, *best)
 
 
 @cache
@@ -149,12 +154,10 @@ def match_summary(found: Match, null: Null) -> dict[str, float]:
         "null_mean": null.mean,
         "null_std": null.std,
         "calibrated": calibrated(found.mcc_abs, null.mean),
+        "max_cosine_ab": float(found.best_a.mean()),
+        "max_cosine_ba": float(found.best_b.mean()),
+        "gap": found.gap,
     }
-
-
-def pairwise(dictionaries: Mapping[Any, ArrayLike]) -> list[tuple[Any, Any, Match]]:
-    """The matching of every unordered pair of R dictionaries: R (R − 1) / 2 entries (label, label, match)."""
-    return [(a, b, match(dictionaries[a], dictionaries[b])) for a, b in combinations(dictionaries, 2)]
 
 
 def bootstrap_interval(

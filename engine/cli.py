@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import webbrowser
+from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -14,6 +15,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from engine import client as engine_client
+from engine.cli_import import import_command
+from engine.cli_match import match_command
 from engine.client import Client, EngineError
 
 app = typer.Typer(
@@ -21,6 +24,8 @@ app = typer.Typer(
 )
 store_app = typer.Typer(no_args_is_help=True, help="Check the store, or rebuild it from the run directories.")
 app.add_typer(store_app, name="store")
+app.command("match")(match_command)
+app.command("import")(import_command)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 RunId = Annotated[str, typer.Argument(help="A run's id; `concordance runs` lists them.")]
@@ -163,18 +168,37 @@ def run(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A config field, name=value; repeatable.")
     ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(help="A field and its values, name=v1,v2; every combination trains on one stream."),
+    ] = None,
+    sweep: Annotated[
+        str | None, typer.Option(help="A named sweep of the study, such as architectures.")
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Queue a run (starting an engine if none runs); a run that exists is returned."""
+    """Queue a run, a grid of them or a sweep (starting an engine if none runs); a run that exists is returned."""
     chosen = _seed_list(seed_list) if seed_list else list(range(seeds))
     client = engine_client.connect()
-    queued = client.submit(study, _settings(set_ or []), chosen, preset, data_seed)
+    settings = _settings(set_ or [])
+    if grid and sweep:
+        _fail("grid: a sweep brings its own settings; give --grid or --sweep.")
+    if preset or not sweep:
+        settings = {"preset": preset, **settings}
+    queued = client.launch(study, _grid(settings, grid or []), chosen, data_seed, sweep)
     if wait:
-        queued = _follow(client, queued["id"], quiet=as_json)
-    _show({**queued, "results": _results(client, queued)}, as_json, _line(queued))
-    if wait and queued["state"] != "done":
+        queued = [_follow(client, run["id"], quiet=as_json) for run in queued]
+    shown = [{**run, "results": _results(client, run)} for run in queued]
+    _show(shown if grid or sweep else shown[0], as_json, "\n".join(map(_line, queued)))
+    if wait and any(run["state"] != "done" for run in queued):
         raise typer.Exit(RUN_FAILED)
+
+
+def _grid(settings: dict[str, Any], grid: list[str]) -> list[dict[str, Any]]:
+    """Settings with every combination of the grid's values put over them."""
+    values = {name: text.split(",") for name, text in _settings(grid).items()}
+    return [{**settings, **dict(zip(values, chosen, strict=True))} for chosen in product(*values.values())]
 
 
 def _seed_list(text: str) -> list[int]:

@@ -130,6 +130,21 @@ class Client:
         body = {"study": study, "config": config, "seeds": seeds, "preset": preset, "data_seed": data_seed}
         return self._json("POST", "/runs", json=body)
 
+    def launch(
+        self,
+        study: str,
+        settings: list[dict[str, Any]],
+        seeds: list[int],
+        data_seed: int = 0,
+        sweep: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Queue one run per settings (config fields, and "preset"), trained together on one stream of data.
+
+        With `sweep`, those of the study's named sweep, with the fields of `settings[0]`, if any, put over each.
+        """
+        body = {"study": study, "settings": settings, "seeds": seeds, "data_seed": data_seed, "sweep": sweep}
+        return self._json("POST", "/launches", json=body)
+
     def estimate(
         self,
         study: str,

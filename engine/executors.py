@@ -11,12 +11,12 @@ import psutil
 
 
 class Executor(Protocol):
-    """Starts the worker of a run and controls it by process id."""
+    """Starts the worker of a launch and controls it by process id."""
 
     slots: int
     gpus: list[str]
 
-    def start(self, directory: Path, slot: int) -> tuple[int, float]: ...
+    def start(self, directories: list[Path], slot: int) -> tuple[int, float]: ...
 
     def alive(self, pid: int, born: float) -> bool: ...
 
@@ -24,7 +24,7 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """One child process per run, in a session of its own, so it outlives a killed engine.
+    """One child process per launch, in a session of its own, so it outlives a killed engine.
 
     A process is named by its id and its time of birth (seconds since the epoch), since ids are reused.
     """
@@ -34,19 +34,19 @@ class LocalExecutor:
         self.slots = max(1, len(self.gpus))
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
-    def start(self, directory: Path, slot: int) -> tuple[int, float]:
-        """Start the worker of a run directory on GPU `slot`, if there is one; its process id and time of birth."""
+    def start(self, directories: list[Path], slot: int) -> tuple[int, float]:
+        """Start the worker of a launch's run directories on GPU `slot`, if there is one; its process id and time of birth."""
         device = {"CUDA_VISIBLE_DEVICES": str(slot)} if self.gpus else {}
-        with (directory / "worker.log").open("ab") as log:
+        with (directories[0] / "worker.log").open("ab") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "engine.worker", str(directory)],
+                [sys.executable, "-m", "engine.worker", *map(str, directories)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 env={
                     **os.environ,
-                    "CONCORDANCE_HOME": str(directory.parent.parent),
+                    "CONCORDANCE_HOME": str(directories[0].parent.parent),
                     "OMP_WAIT_POLICY": "PASSIVE",
                     **device,
                 },

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from data.files import atomic_folder, read_json, sha256_file, sync, write_json
 from data.paths import state_dir
 from engine import schema
+from engine.events import read_events
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,7 @@ class Run:
         self.config = config
         self.device = device
         self.should_stop = False
+        self.ended = False
         self._events = (directory / "events.jsonl").open("a", buffering=1)
         self._stage = ""
         self._stage_start = (0.0, 0.0)
@@ -78,6 +80,18 @@ class Run:
         pace = (now - start) / (done - done_before) if done > done_before else None
         eta = None if pace is None else pace * (total - done)
         self.event("progress", done=done, total=total, stage=stage, eta_s=eta)
+
+    def finish(self) -> None:
+        """The run has written its results: add the logged metrics and the manifest, and report it done."""
+        self.write_table("metrics", metrics_table(self.directory))
+        write_manifest(self.directory)
+        self.end("done")
+
+    def end(self, state: str, error: str | None = None) -> None:
+        """Report how the run ended (done, failed or stopped); only the first report counts."""
+        if not self.ended:
+            self.event("state", state=state, **({"error": error} if error else {}))
+        self.ended = True
 
     def checkpoint(self, step: int, tensors: Mapping[str, "torch.Tensor"], state: dict[str, Any]) -> None:
         """Save tensors and JSON state of `step` atomically; older checkpoints beyond two are removed."""
@@ -120,17 +134,6 @@ class Run:
         sync(temporary)
         os.replace(temporary, target)
 
-    def write_tensors(self, name: str, tensors: Mapping[str, "torch.Tensor"]) -> None:
-        """Write a safetensors file under tensors/."""
-        from safetensors.torch import save_file
-
-        target = self.directory / "tensors" / f"{name}.safetensors"
-        target.parent.mkdir(exist_ok=True)
-        temporary = target.with_suffix(".tmp")
-        save_file(dict(tensors), temporary)
-        sync(temporary)
-        os.replace(temporary, target)
-
 
 def checkpoint_is_sound(folder: Path) -> bool:
     """Whether a checkpoint folder's files have the hashes recorded beside them."""
@@ -167,3 +170,16 @@ def damaged_files(directory: Path) -> list[str]:
         for name, digest in read_json(manifest).items()
         if not (directory / name).exists() or sha256_file(directory / name) != digest
     ]
+
+
+def metrics_table(directory: Path) -> pa.Table:
+    """The logged scalars, the last value of each (step, seed, name); timings are left out, so bytes repeat."""
+    values: dict[tuple[int, int | None, str], float] = {}
+    for row in read_events(directory / "events.jsonl", 0)[0]:
+        if row["kind"] == "log":
+            for name, value in row.items():
+                if name not in ("t", "kind", "step", "seed") and not name.endswith("_per_second"):
+                    values[row["step"], row["seed"], name] = value
+    keys = sorted(values, key=lambda key: (key[0], -1 if key[1] is None else key[1], key[2]))
+    steps, seeds, names = ([key[part] for key in keys] for part in range(3))
+    return pa.table({"step": steps, "seed": seeds, "name": names, "value": [values[key] for key in keys]})

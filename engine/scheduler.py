@@ -100,7 +100,7 @@ class Scheduler:
             "config": config.model_dump(mode="json"),
             "seeds": checked_seeds(seeds),
             "data_seed": data_seed,
-            "fingerprint": study.fingerprint(config),
+            "fingerprint": study.fingerprint(config, seeds),
             "code_version": code_version(study.name),
         }
 
@@ -108,18 +108,43 @@ class Scheduler:
         self, study_name: str, preset: str | None, overrides: dict[str, Any], seeds: list[int], data_seed: int
     ) -> str:
         """Queue a run, or return the id of the one with this identity (queued again if it had ended early)."""
-        record = self.record(study_name, preset, overrides, seeds, data_seed)
-        run_id = identity(record)
-        with self._lock:
-            if run_id not in self._entries:
-                self._create({**record, "id": run_id, "preset": preset, "created": time.time()})
-            elif self._entries[run_id].state["state"] in RESUMABLE:
-                self.resume(run_id)
-        return run_id
+        return self.submit_group(study_name, [{"preset": preset, **overrides}], seeds, data_seed)[0]
 
-    def _create(self, record: dict[str, Any]) -> None:
+    def submit_group(
+        self, study_name: str, settings: list[dict[str, Any]], seeds: list[int], data_seed: int
+    ) -> list[str]:
+        """Queue a launch: one run for each of `settings` (config fields, and "preset"), trained in one process.
+
+        Nothing is queued unless every one is valid. Runs that exist keep what they have. Returns the ids in order.
+        """
+        if not settings:
+            raise UserError("settings", "a launch needs at least one run; give one set of values.")
+        records = {}
+        for values in settings:
+            preset, overrides = values.get("preset"), {k: v for k, v in values.items() if k != "preset"}
+            record = self.record(study_name, preset, overrides, seeds, data_seed)
+            records[identity(record)] = {**record, "preset": preset, "created": time.time()}
+        group = identity({"runs": list(records)}) if len(records) > 1 else None
+        with self._lock:
+            for run_id, record in records.items():
+                if run_id not in self._entries:
+                    self._create({**record, "id": run_id}, group)
+                elif self._entries[run_id].state["state"] in RESUMABLE:
+                    self._queue_again(self._entries[run_id], group)
+        return list(records)
+
+    def sweep(self, study_name: str, name: str | None, changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The settings of a study's named sweep, each with the first of `changes` put over it; or `changes` alone."""
+        sweeps = find_study(study_name).sweeps
+        if name is None:
+            return changes
+        if name not in sweeps:
+            raise UserError("sweep", f"{name!r} does not exist; choose one of {', '.join(sweeps) or 'none'}.")
+        return [{**settings, **(changes[0] if changes else {})} for settings in sweeps[name]]
+
+    def _create(self, record: dict[str, Any], group: str | None) -> None:
         directory = self.home / "runs" / record["id"]
-        state = {"state": "queued", "created": record["created"], "queued": time.time()}
+        state = {"state": "queued", "group": group, "created": record["created"], "queued": time.time()}
         with atomic_folder(directory) as temporary:
             write_json(temporary / "config.json", record)
             write_json(temporary / "state.json", {**state, "started": None, "finished": None, "error": None})
@@ -155,6 +180,7 @@ class Scheduler:
             return {
                 **record,
                 **shown,
+                "group": entry.state.get("group"),
                 "stopping": entry.kill_at is not None,
                 "progress": entry.progress if entry.state["state"] == "running" else None,
                 "queue_place": queue.index(entry) + 1 if entry in queue else None,
@@ -162,26 +188,43 @@ class Scheduler:
             }
 
     def cancel(self, run_id: str) -> None:
-        """Stop a queued run at once and a running one within seconds; it can be resumed."""
+        """Stop a queued run at once, a running one within seconds with the runs it trains beside; they can be resumed."""
         entry = self.get(run_id)
         with self._lock:
             if entry.state["state"] == "queued":
                 self._settle(entry, "cancelled", None)
             elif entry.state["state"] == "running" and entry.kill_at is None:
-                entry.kill_at = time.monotonic() + GRACE
+                for member in self._members(entry):
+                    if member.state["state"] == "running":
+                        member.kill_at = time.monotonic() + GRACE
                 self.executor.stop(entry.state["pid"], entry.state["born"], force=False)
 
     def resume(self, run_id: str) -> None:
-        """Queue an ended run again; it goes on from its last sound checkpoint."""
+        """Queue an ended run again, and those of its launch; each goes on from its last sound checkpoint."""
         entry = self.get(run_id)
         with self._lock:
             if entry.state["state"] not in RESUMABLE:
                 raise UserError(
                     "run", f"{run_id} is {entry.state['state']}; only {', '.join(RESUMABLE)} runs resume."
                 )
-            entry.skip_events()
-            entry.update(state="queued", queued=time.time(), finished=None, error=None)
-            self.store.save_run(entry.record, entry.state)
+            group = entry.state.get("group")
+            for member in self._members(entry):
+                if member.state["state"] in RESUMABLE:
+                    self._queue_again(member, group)
+
+    def _queue_again(self, entry: Entry, group: str | None) -> None:
+        entry.skip_events()
+        entry.update(state="queued", group=group, queued=time.time(), finished=None, error=None)
+        self.store.save_run(entry.record, entry.state)
+
+    def _members(self, entry: Entry) -> list[Entry]:
+        """The runs of an entry's launch, itself among them."""
+        group = entry.state.get("group")
+        return [
+            other
+            for other in self._entries.values()
+            if other is entry or (group is not None and other.state.get("group") == group)
+        ]
 
     def _queue(self) -> list[Entry]:
         queued = [entry for entry in self._entries.values() if entry.state["state"] == "queued"]
@@ -198,20 +241,27 @@ class Scheduler:
             self._watch(entry)
         busy = {entry.state["slot"] for entry in running if entry.state["state"] == "running"}
         free = [slot for slot in range(self.executor.slots) if slot not in busy]
-        for entry, slot in zip(self._queue(), free, strict=False):
-            entry.skip_events()
-            pid, born = self.executor.start(entry.directory, slot)
-            entry.update(state="running", pid=pid, born=born, slot=slot, started=time.time())
-            self.store.save_run(entry.record, entry.state)
+        for slot in free:
+            if not (queue := self._queue()):
+                return
+            members = self._members(queue[0])
+            together = [entry for entry in queue if entry in members]
+            for entry in together:
+                entry.skip_events()
+            pid, born = self.executor.start([entry.directory for entry in together], slot)
+            for entry in together:
+                entry.update(state="running", pid=pid, born=born, slot=slot, started=time.time())
+                self.store.save_run(entry.record, entry.state)
 
     def _watch(self, entry: Entry) -> None:
         alive = self._alive(entry)
         entry.read()
-        if alive:
+        if (entry.outcome or {}).get("state") in ("done", "failed"):
+            self._settle(entry, "done", None)
+        elif alive:
             if entry.kill_at is not None and time.monotonic() > entry.kill_at:
                 self.executor.stop(entry.state["pid"], entry.state["born"], force=True)
-            return
-        if entry.kill_at is not None and (entry.outcome or {}).get("state") != "done":
+        elif entry.kill_at is not None:
             self._settle(entry, "cancelled", None)
         else:
             self._settle(entry, "interrupted", DIED)

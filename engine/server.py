@@ -46,6 +46,14 @@ class RunRequest(BaseModel):
     data_seed: int = Field(default=0, ge=0, lt=2**31)
 
 
+class LaunchRequest(BaseModel):
+    study: str
+    settings: list[dict[str, Any]] = Field(default_factory=list)
+    sweep: str | None = None
+    seeds: list[int]
+    data_seed: int = Field(default=0, ge=0, lt=2**31)
+
+
 class TableRequest(BaseModel):
     columns: list[str] | None = None
     where: dict[str, str | int | float | bool] = Field(default_factory=dict)
@@ -174,6 +182,13 @@ def _add_runs(app: FastAPI, guarded: list[Any], scheduler: Scheduler, store: Sto
             request.study, request.preset, request.config, request.seeds, request.data_seed
         )
         return scheduler.describe(scheduler.get(run_id))
+
+    @app.post("/launches", dependencies=guarded)
+    def launch(request: LaunchRequest) -> list[dict[str, Any]]:
+        """Queue several runs that train together: a named sweep of the study, `settings`, or each on the sweep's."""
+        settings = scheduler.sweep(request.study, request.sweep, request.settings)
+        ids = scheduler.submit_group(request.study, settings, request.seeds, request.data_seed)
+        return [scheduler.describe(scheduler.get(run_id)) for run_id in ids]
 
     @app.get("/runs", dependencies=guarded)
     def runs(

@@ -60,6 +60,7 @@ def describe_study(study: Study) -> dict[str, Any]:
         "bibtex": study.bibtex,
         "schema": study.Config.model_json_schema(),
         "presets": dict(study.presets),
+        "sweeps": {name: list(settings) for name, settings in study.sweeps.items()},
         "tables": list(study.tables),
         "claims": [
             {"name": c.name, "sentence": c.sentence, "paper": c.paper, "rule": c.rule} for c in study.claims

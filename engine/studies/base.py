@@ -1,7 +1,7 @@
 """The study contract: what a published method must bring to work in Concordance."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,7 +54,11 @@ class Claim:
 
 
 class Study(ABC):
-    """A published method. One folder under `engine/studies/`, one line in the registry."""
+    """A published method. One folder under `engine/studies/`, one line in the registry.
+
+    `presets` are named starting values; `sweeps` named grids, each a list of settings (with a "preset" to start from)
+    that are launched together as one group of runs.
+    """
 
     name: str
     title: str
@@ -63,13 +67,20 @@ class Study(ABC):
     Config: type[StudyConfig]
     presets: Mapping[str, dict[str, Any]]
     tables: tuple[str, ...]
+    sweeps: Mapping[str, Sequence[dict[str, Any]]] = {}
     claims: tuple[Claim, ...] = ()
 
     @abstractmethod
     def train(self, run: "Run") -> None:
         """Train everything `run` asks for; the only place that trains."""
 
-    def fingerprint(self, config: Any) -> str:
+    def train_together(self, runs: "Sequence[Run]") -> None:
+        """Train and finish the runs of one launch; a study overrides it where they can share a stream of data."""
+        for run in runs:
+            self.train(run)
+            run.finish()
+
+    def fingerprint(self, config: Any, seeds: Sequence[int]) -> str:
         """Identity of the data the config names; part of the run's identity. Raises UserError."""
         return ""
 

@@ -16,7 +16,6 @@ from analyses.matching import (
     match,
     mean_correlation_coefficient,
     mean_interval,
-    pairwise,
     random_direction_null,
 )
 
@@ -156,13 +155,6 @@ def test_null_is_repeatable_and_seeded() -> None:
 def test_calibrated() -> None:
     assert [calibrated(v, 0.5) for v in (0.5, 1.0, 0.75)] == [0.0, 1.0, 0.5]
     assert calibrated(1.0, 1.0) == 0.0
-
-
-def test_pairwise_gives_every_unordered_pair() -> None:
-    dictionaries = {name: gaussian(6, 4, seed=i) for i, name in enumerate("abcde")}
-    found = pairwise(dictionaries)
-    assert [(a, b) for a, b, _ in found] == list(combinations("abcde", 2))
-    assert found[0][2].mcc_abs == mean_correlation_coefficient(dictionaries["a"], dictionaries["b"])
 
 
 def symmetric(runs: int, effects: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ from engine.studies.base import StudyConfig, form_field
 
 LM: dict[str, Any] = {"source": "language_model"}
 WORLD: dict[str, Any] = {"source": "synthetic"}
+TOPK_LIKE = ["topk", "batch_topk", "matryoshka_batch_topk"]
+Architecture = Literal["relu", "gated", "jumprelu", "topk", "batch_topk", "matryoshka_batch_topk"]
 
 
 class ConfigError(UserError, ValueError):
@@ -78,8 +80,35 @@ class Config(StudyConfig):
     d_in: int = form_field(
         "Dimension m of the world's vectors.", group="Data", default=16, only_if=WORLD, ge=2, le=8192
     )
+    world: Literal["uniform", "zipf", "zipf_groups", "two_phase_zipf", "hierarchy", "correlated"] = (
+        form_field(
+            "How the world's features fire: all alike, by a Zipf law of their rank, in ten groups of falling frequency, by a "
+            "Zipf law with a knee, children only with their parents, or together with others.",
+            group="Data",
+            default="uniform",
+            only_if=WORLD,
+        )
+    )
     true_sparsity: int = form_field(
         "True features active in each vector.", group="Data", default=3, only_if=WORLD, ge=1
+    )
+    zipf_exponent: float = form_field(
+        "Exponent of the Zipf law of the features' frequencies.",
+        group="Data",
+        default=1.0,
+        only_if={**WORLD, "world": ["zipf", "zipf_groups", "two_phase_zipf", "hierarchy", "correlated"]},
+        advanced=True,
+        ge=0,
+        le=4,
+    )
+    correlation: float = form_field(
+        "Strength of the correlation between features that fire together.",
+        group="Data",
+        default=0.5,
+        only_if={**WORLD, "world": "correlated"},
+        advanced=True,
+        ge=0,
+        lt=1,
     )
     world_seed: int = form_field(
         "Seed the true features and the vectors are drawn from.",
@@ -93,26 +122,77 @@ class Config(StudyConfig):
     n_samples: int = form_field(
         "Vectors drawn from the world.", group="Data", default=50_000, unit="vectors", only_if=WORLD, ge=100
     )
-    architecture: Literal["topk", "relu"] = form_field(
-        "SAE architecture: TopK keeps the k largest latents; ReLU pays an L1 penalty.",
+    architecture: Architecture = form_field(
+        "SAE architecture. TopK keeps the k largest latents of a vector, BatchTopK those of a batch, Matryoshka BatchTopK "
+        "also lets nested parts of the dictionary reconstruct alone; ReLU and Gated pay an L1 penalty, JumpReLU one on L0.",
         group="SAE",
         default="topk",
     )
     d_sae: int = form_field("Dictionary size.", group="SAE", default=2304, unit="latents", ge=1, le=131_072)
     k: int = form_field(
-        "Latents active per token.",
+        "Latents active per vector: exactly (TopK), on average over a batch (BatchTopK, Matryoshka), or the L0 the "
+        "penalty aims at (JumpReLU).",
         group="SAE",
         default=32,
         unit="latents",
-        only_if={"architecture": "topk"},
+        only_if={"architecture": [*TOPK_LIKE, "jumprelu"]},
         ge=1,
     )
     l1_coefficient: float = form_field(
         "Weight of the L1 penalty on the latents.",
         group="SAE",
         default=0.05,
-        only_if={"architecture": "relu"},
+        only_if={"architecture": ["relu", "gated"]},
         ge=0,
+    )
+    l0_coefficient: float = form_field(
+        "Weight of the squared distance between L0 and k.",
+        group="SAE",
+        default=1.0,
+        only_if={"architecture": "jumprelu"},
+        advanced=True,
+        ge=0,
+    )
+    jumprelu_bandwidth: float = form_field(
+        "Width of the rectangle through which thresholds are trained.",
+        group="SAE",
+        default=0.1,
+        only_if={"architecture": "jumprelu"},
+        advanced=True,
+        gt=0,
+    )
+    control: Literal["none", "random", "frozen_decoder", "soft_frozen"] = form_field(
+        "Honest control: random is never trained; frozen_decoder trains all but its random decoder; soft_frozen keeps every "
+        "decoder row within cosine 0.8 of its start (arXiv 2602.14111).",
+        group="SAE",
+        default="none",
+    )
+    weight_decay: float = form_field(
+        "Weight of ½ ‖W‖² of encoder and decoder (arXiv 2603.04198).",
+        group="SAE",
+        default=0.0,
+        advanced=True,
+        ge=0,
+    )
+    orthogonality: float = form_field(
+        "Weight of the mean squared largest cosine between decoder rows of a random chunk of 512 (OrtSAE, arXiv 2509.22033).",
+        group="SAE",
+        default=0.0,
+        advanced=True,
+        ge=0,
+    )
+    align_encoder: bool = form_field(
+        "Keep ⟨encoder row, decoder row⟩ = 1 after every step (aligned training, arXiv 2605.18629).",
+        group="SAE",
+        default=False,
+        advanced=True,
+    )
+    start_from: str = form_field(
+        "Go on from trained SAEs instead of random ones: run:ID takes each seed's SAE of that run; or a folder saved by "
+        "sae-lens, dictionary_learning or sparsify, one per seed and separated by commas.",
+        group="SAE",
+        default="",
+        advanced=True,
     )
     decoder_norm: Literal["unit", "free"] = form_field(
         "Keep every decoder row at norm 1 and remove the gradient along it, or leave it free "
@@ -129,7 +209,7 @@ class Config(StudyConfig):
         group="SAE",
         default=1 / 32,
         advanced=True,
-        only_if={"architecture": "topk"},
+        only_if={"architecture": TOPK_LIKE},
         ge=0,
     )
     dead_after: int = form_field(
@@ -140,7 +220,13 @@ class Config(StudyConfig):
         advanced=True,
         ge=1,
     )
-    n_steps: int = form_field("Optimiser steps.", group="Training", default=4_000, unit="steps", ge=1)
+    n_steps: int = form_field(
+        "Optimiser steps; 0 evaluates the SAEs as they start.",
+        group="Training",
+        default=4_000,
+        unit="steps",
+        ge=0,
+    )
     batch_size: int = form_field("Vectors per step.", group="Training", default=1024, unit="vectors", ge=1)
     learning_rate: float = form_field(
         "Peak learning rate of Adam.", group="Training", default=1e-3, gt=0, le=1
@@ -169,6 +255,12 @@ class Config(StudyConfig):
         advanced=True,
         ge=1,
     )
+    seed_varies: Literal["init", "order", "both"] = form_field(
+        "What differs between the seeds of a run: the random start, the order of the data, or both.",
+        group="Training",
+        default="init",
+        advanced=True,
+    )
     n_match_points: int = form_field(
         "Log-spaced steps at which PW-MCC is measured during training, step 0 included.",
         group="Training",
@@ -179,57 +271,55 @@ class Config(StudyConfig):
         le=200,
     )
 
+    functional_tokens: int = form_field(
+        "Held-out tokens on which stable and unstable features are ablated in the language model; 0 leaves it out.",
+        group="Evaluation",
+        default=2_048,
+        unit="tokens",
+        only_if=LM,
+        advanced=True,
+        ge=0,
+        le=1_000_000,
+    )
+    explained_pairs: int = form_field(
+        "Matched pairs whose top contexts are compared in meaning, by an embedding or a judge; 0 leaves it out.",
+        group="Evaluation",
+        default=500,
+        unit="pairs",
+        only_if=LM,
+        advanced=True,
+        ge=0,
+    )
+    judge_endpoint: str = form_field(
+        "Address of an OpenAI-compatible API whose model explains features and rates their likeness; empty uses the bundled "
+        "text embedding. Its key is read from CONCORDANCE_JUDGE_KEY.",
+        group="Evaluation",
+        default="",
+        only_if=LM,
+        advanced=True,
+    )
+    judge_model: str = form_field(
+        "Model name the judge's API knows.", group="Evaluation", default="", only_if=LM, advanced=True
+    )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps really taken: none for the random control."""
+        return 0 if self.control == "random" else self.n_steps
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.architecture == "topk" and self.k > self.d_sae:
+        if self.architecture not in ("relu", "gated") and self.k > self.d_sae:
             raise ConfigError("k", f"k = {self.k} exceeds d_sae = {self.d_sae}; lower k or raise d_sae.")
         if self.source == "synthetic" and self.true_sparsity > self.n_true_features:
             raise ConfigError(
                 "true_sparsity",
                 f"{self.true_sparsity} exceeds n_true_features = {self.n_true_features}; lower true_sparsity.",
             )
+        if self.judge_endpoint and not self.judge_model:
+            raise ConfigError("judge_model", "the judge's API needs a model name; give judge_model.")
         if self.warmup_fraction + self.decay_fraction > 1:
             raise ConfigError(
                 "warmup_fraction", "warm-up and decay together exceed the whole run; lower one of them."
             )
         return self
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "tour": {
-        "hook_point": "blocks.5.hook_out",
-        "n_tokens": 60_000,
-        "d_sae": 1152,
-        "k": 32,
-        "n_steps": 600,
-        "batch_size": 512,
-        "learning_rate": 3e-3,
-        "checkpoint_every": 200,
-        "dead_after": 50_000,
-    },
-    "standard": {},
-    "paper": {
-        "model": "EleutherAI/pythia-160m-deduped",
-        "hook_point": "blocks.8.hook_out",
-        "corpus": "monology/pile-uncopyrighted",
-        "n_tokens": 500_000_000,
-        "context_size": 1024,
-        "d_sae": 16_384,
-        "k": 20,
-        "n_steps": 244_140,
-        "batch_size": 2048,
-        "learning_rate": 3e-4,
-        "dead_after": 10_000_000,
-        "checkpoint_every": 2000,
-    },
-    "world": {
-        "source": "synthetic",
-        "d_sae": 32,
-        "k": 3,
-        "n_steps": 8_000,
-        "batch_size": 1024,
-        "learning_rate": 3e-3,
-        "checkpoint_every": 1000,
-        "n_match_points": 20,
-    },
-}

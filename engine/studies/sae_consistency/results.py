@@ -1,118 +1,63 @@
-"""What a finished run leaves: held-out figures, matchings with their null, feature contexts, SAE files."""
+"""What a finished run leaves: every table of the study, and the SAEs in sae-lens' format."""
 
-from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
-from torch import Tensor
 
-from analyses.matching import (
-    Match,
-    match,
-    match_summary,
-    mean_correlation_coefficient,
-    random_direction_null,
-)
-from data.files import atomic_folder, write_json
+from analyses.streams import stream_seed
 from engine import schema
+from engine.errors import UserError
 from engine.run import Run, Stopped
-from engine.studies.sae_consistency.saes import Sae
-from engine.studies.sae_consistency.source import RowSource, Source
+from engine.studies.sae_consistency.checkpoints import write_checkpoint
+from engine.studies.sae_consistency.evaluation import Evaluation, evaluate
+from engine.studies.sae_consistency.pairing import Pairing
+from engine.studies.sae_consistency.source import Source
 
 if TYPE_CHECKING:
-    from engine.studies.sae_consistency.training import SeedTrainer, Training
+    from analyses.ground_truth import TrueMatch
+    from engine.studies.sae_consistency.training import Training
 
-EVALUATION_BATCH = 2048
-CONTEXTS = 5
-SAME_FEATURE = 0.7
-SUBSETS = ("all", "alive")
+Found = dict[int, Evaluation]
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Held-out figures of one SAE; `mean_norm` is that of the vectors it read. Per feature (d_sae): share of vectors it fires on, its mean value when it fires,
-    and its `top_values`, `top_rows` (d_sae × 5)."""
-
-    fvu: float
-    l0: float
-    mean_norm: float
-    frequency: NDArray[np.float64]
-    mean_activation: NDArray[np.float64]
-    top_values: Tensor
-    top_rows: Tensor
-
-
-def evaluate(sae: Sae, rows: RowSource, device: str) -> Evaluation:
-    """One pass over the held-out rows in batches."""
-    d_sae = sae.config.d_sae
-    count, total = torch.zeros(d_sae, dtype=torch.float64), torch.zeros(d_sae, dtype=torch.float64)
-    top_values = torch.zeros(d_sae, CONTEXTS)
-    top_rows = torch.full((d_sae, CONTEXTS), -1)
-    error, norms, square = 0.0, 0.0, 0.0
-    mean = torch.zeros(rows.d_in, dtype=torch.float64)
-    for start in range(0, rows.n_rows, EVALUATION_BATCH):
-        indices = np.arange(start, min(start + EVALUATION_BATCH, rows.n_rows))
-        x = torch.from_numpy(rows.gather(indices)).to(device)
-        z = sae.encode(x)
-        error += float((sae.decode(z) - x).square().sum(dtype=torch.float64))
-        mean += x.sum(dim=0, dtype=torch.float64).cpu()
-        norms += float(x.norm(dim=1).sum(dtype=torch.float64))
-        square += float(x.square().sum(dtype=torch.float64))
-        count += (z > 0).sum(dim=0).cpu()
-        total += z.sum(dim=0, dtype=torch.float64).cpu()
-        top_values, top_rows = _merge_top(top_values, top_rows, z.cpu(), start)
-    variance = square - float(mean.square().sum()) / rows.n_rows
-    fired = count.numpy()
-    return Evaluation(
-        fvu=error / variance,
-        l0=float(fired.sum() / rows.n_rows),
-        mean_norm=norms / rows.n_rows,
-        frequency=fired / rows.n_rows,
-        mean_activation=np.divide(total.numpy(), fired, out=np.zeros(d_sae), where=fired > 0),
-        top_values=top_values,
-        top_rows=top_rows,
+def write_results(training: "Training") -> None:
+    """Evaluate and match every seed; write every table of the study and the SAEs. Raises Stopped."""
+    run, source = training.run, training.source
+    found: Found = {}
+    for done, (seed, sae) in enumerate(training.saes.items()):
+        stop_if_asked(run)
+        run.progress(done, len(training.saes) + 1, "evaluating")
+        found[seed] = evaluate(sae, source.heldout, run.device)
+    alive = {s: (e.frequency > 0) | ~training.dead(s).cpu().numpy() for s, e in found.items()}
+    run.progress(len(found), len(found) + 1, "matching")
+    pairing = Pairing(training.saes, found, alive, lambda: stop_if_asked(run))
+    matched = _true_matches(training)
+    truth = _truth(training, found, matched)
+    functional = _functional(training, found, pairing)
+    saes = [_sae_row(training, seed, found[seed], alive[seed]) for seed in found]
+    _write(
+        run,
+        "saes",
+        [{**row, **truth.get(row["seed"], {}), **functional.get(row["seed"], {})} for row in saes],
     )
-
-
-def _merge_top(values: Tensor, rows: Tensor, z: Tensor, start: int) -> tuple[Tensor, Tensor]:
-    found, places = z.T.topk(min(CONTEXTS, len(z)), dim=1)
-    values, order = torch.cat([values, found], dim=1).topk(CONTEXTS, dim=1)
-    return values, torch.cat([rows, places + start], dim=1).gather(1, order)
-
-
-def write_results(run: Run, source: Source, training: "Training") -> None:
-    """Evaluate and match every seed; write every table of the study and the SAEs in sae-lens' format."""
-    trainers = training.trainers
-    evaluations = {}
-    for done, trainer in enumerate(trainers):
-        _stop_if_asked(run)
-        run.progress(done, len(trainers) + 1, "evaluating")
-        evaluations[trainer.seed] = evaluate(trainer.sae, source.heldout, run.device)
-    alive = {t.seed: (evaluations[t.seed].frequency > 0) | ~t.dead.cpu().numpy() for t in trainers}
-    run.progress(len(trainers), len(trainers) + 1, "matching")
-    pairs, matches, stability = _match_all(run, trainers, evaluations, alive)
-    _write(run, "saes", _sae_rows(training, source, evaluations, alive))
-    _write(run, "pairs", pairs)
-    run.write_table("matches", pa.concat_tables(matches) if matches else _empty("matches"))
-    features = [_feature_table(seed, evaluations[seed], alive[seed], stability[seed]) for seed in evaluations]
+    _write(run, "pairs", pairing.pairs)
+    run.write_table("matches", pa.concat_tables(pairing.matches) if pairing.matches else empty("matches"))
+    features = [_feature_table(s, e, alive[s], pairing, matched.get(s)) for s, e in found.items()]
     run.write_table("features", pa.concat_tables(features))
     _write(run, "trajectory", training.trajectory)
     _write(run, "gt_trajectory", training.gt_trajectory)
-    if source.contexts is not None:
-        run.write_table(
-            "contexts", pa.concat_tables([_contexts(s, e, source) for s, e in evaluations.items()])
-        )
-    for trainer in trainers:
-        export(run, source, trainer)
+    if source.activations is not None:
+        run.write_table("contexts", pa.concat_tables([_contexts(s, e, source) for s, e in found.items()]))
+        _explanations(training, pairing)
+    for seed in found:
+        export(training, seed)
     run.progress(1, 1, "done")
 
 
-def _stop_if_asked(run: Run) -> None:
+def stop_if_asked(run: Run) -> None:
     """The last step was checkpointed, so a resumed run only repeats the evaluation."""
     if run.should_stop:
         raise Stopped
@@ -122,104 +67,100 @@ def _write(run: Run, name: str, rows: list[dict[str, Any]]) -> None:
     run.write_table(name, pa.Table.from_pylist(rows, schema=schema.run_columns(name)))
 
 
-def _empty(name: str) -> pa.Table:
+def empty(name: str) -> pa.Table:
     return schema.run_columns(name).empty_table()
 
 
-def _sae_rows(
-    training: "Training",
-    source: Source,
-    evaluations: dict[int, Evaluation],
-    alive: dict[int, NDArray[np.bool_]],
-) -> list[dict[str, Any]]:
-    config, rows = training.config, []
-    for trainer in training.trainers:
-        found, lives = evaluations[trainer.seed], alive[trainer.seed]
-        decoder = trainer.sae.decoder.cpu().numpy()
-        truth = source.truth
-        rows.append(
-            {
-                "seed": trainer.seed,
-                "fvu": found.fvu,
-                "l0": found.l0,
-                "alive_share": float(lives.mean()),
-                "n_alive": int(lives.sum()),
-                "d_sae": config.d_sae,
-                "mean_activation_norm": found.mean_norm / source.scale,
-                "gt_mcc_abs": None if truth is None else mean_correlation_coefficient(decoder, truth),
-                "gt_mcc_signed": None
-                if truth is None
-                else mean_correlation_coefficient(decoder, truth, signed=True),
-                "samples_seen": config.n_steps * config.batch_size,
-            }
-        )
-    return rows
-
-
-def _match_all(
-    run: Run,
-    trainers: "list[SeedTrainer]",
-    evaluations: dict[int, Evaluation],
-    alive: dict[int, NDArray[np.bool_]],
-) -> tuple[list[dict[str, Any]], list[pa.Table], dict[int, NDArray[np.float64]]]:
-    """Pair rows, matched-feature tables, and per seed the share of other seeds a feature has a match in."""
-    decoders = {trainer.seed: trainer.sae.decoder.cpu().numpy() for trainer in trainers}
-    pairs, tables = [], []
-    stability = {seed: np.zeros(len(decoder)) for seed, decoder in decoders.items()}
-    for a, b in combinations(decoders, 2):
-        _stop_if_asked(run)
-        for subset in SUBSETS:
-            ids_a, ids_b = (np.arange(len(d)) if subset == "all" else np.flatnonzero(m) for d, m in ((decoders[a], alive[a]), (decoders[b], alive[b])))  # fmt: skip
-            if not (len(ids_a) and len(ids_b)):
-                continue
-            found = match(decoders[a][ids_a], decoders[b][ids_b])
-            size = (len(ids_a), len(ids_b))
-            null = random_direction_null(decoders[a].shape[1], *size)
-            first, second = ids_a[found.pairs[:, 0]], ids_b[found.pairs[:, 1]]
-            pairs.append({"seed_a": a, "seed_b": b, "subset": subset, **match_summary(found, null)})
-            tables.append(_match_table(a, b, subset, found, first, second, evaluations))
-            if subset == "all":
-                same = np.abs(found.cosine) >= SAME_FEATURE
-                stability[a][first[same]] += 1 / (len(decoders) - 1)
-                stability[b][second[same]] += 1 / (len(decoders) - 1)
-    return pairs, tables, stability
-
-
-def _match_table(
-    a: int,
-    b: int,
-    subset: str,
-    found: Match,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    evaluations: dict[int, Evaluation],
-) -> pa.Table:
-    n = len(first)
-    columns = {
-        "seed_a": np.full(n, a),
-        "seed_b": np.full(n, b),
-        "subset": [subset] * n,
-        "rank": np.arange(n),
-        "feature_a": first,
-        "feature_b": second,
-        "cosine": found.cosine,
-        "frequency_a": evaluations[a].frequency[first],
-        "frequency_b": evaluations[b].frequency[second],
+def _sae_row(training: "Training", seed: int, found: Evaluation, alive: NDArray[np.bool_]) -> dict[str, Any]:
+    config = training.config
+    return {
+        "seed": seed,
+        "fvu": found.fvu,
+        "l0": found.l0,
+        "alive_share": float(alive.mean()),
+        "n_alive": int(alive.sum()),
+        "d_sae": config.d_sae,
+        "mean_activation_norm": found.mean_norm / training.source.scale,
+        "uniqueness": found.neighbours.uniqueness(),
+        "n_near_duplicates": int(found.neighbours.near_duplicates().sum()),
+        "mutual_coherence": found.neighbours.mutual_coherence,
+        "encoder_alignment": float(found.alignment.mean()),
+        "round_trip_support": found.round_trip[0],
+        "round_trip_error": found.round_trip[1],
+        "samples_seen": config.steps * config.batch_size,
     }
-    return pa.table(columns).cast(schema.run_columns("matches"))
+
+
+def _true_matches(training: "Training") -> "dict[int, TrueMatch]":
+    """Each seed's decoder against the truth; empty outside a world."""
+    if training.source.truth is None:
+        return {}
+    from analyses.ground_truth import true_feature_match
+
+    truth = training.source.truth
+    return {s: true_feature_match(sae.decoder.cpu().numpy(), truth) for s, sae in training.saes.items()}
+
+
+def _truth(training: "Training", found: Found, matched: "dict[int, TrueMatch]") -> dict[int, dict[str, Any]]:
+    """In a world: each seed's columns of `saes`, and the table `gt_features`."""
+    from analyses.ground_truth import latent_f1
+
+    source, columns, tables = training.source, {}, []
+    for seed, mine in matched.items():
+        assert source.true_codes is not None and source.truth is not None
+        codes = found[seed].codes
+        f1 = latent_f1(codes, source.true_codes[: codes.shape[0]], mine.pairs)[2]
+        columns[seed] = {
+            "gt_mcc_abs": mine.mcc_abs,
+            "gt_mcc_signed": mine.found.mcc_signed,
+            "gt_f1": float(f1.sum()) / len(source.truth),
+            "gt_uniqueness": mine.uniqueness,
+        }
+        tables.append(_gt_table(seed, source, mine, f1))
+    if tables:
+        training.run.write_table("gt_features", pa.concat_tables(tables))
+    return columns
+
+
+def _gt_table(seed: int, source: Source, matched: "TrueMatch", scores: NDArray[np.float64]) -> pa.Table:
+    """Every true feature; without a matched latent its feature, cosine and F1 are empty."""
+    assert source.world is not None
+    d_gt = len(matched.latent)
+    missing = matched.latent < 0
+    f1 = np.zeros(d_gt)
+    f1[matched.pairs[:, 1]] = scores
+    columns = {
+        "seed": np.full(d_gt, seed),
+        "gt_feature": np.arange(d_gt),
+        "gt_frequency": source.world.probabilities,
+        "gt_group": source.world.groups,
+        "feature": pa.array(matched.latent, mask=missing),
+        "cosine": pa.array(matched.latent_cosine, mask=missing),
+        "f1": pa.array(f1, mask=missing),
+        "n_latents": np.bincount(matched.nearest, minlength=d_gt),
+    }
+    return pa.table(columns).cast(schema.run_columns("gt_features"))
 
 
 def _feature_table(
-    seed: int, found: Evaluation, alive: NDArray[np.bool_], stability: NDArray[np.float64]
+    seed: int, found: Evaluation, alive: NDArray[np.bool_], pairing: Pairing, matched: "TrueMatch | None"
 ) -> pa.Table:
     n = len(alive)
+    nearest = (pa.nulls(n, pa.int32()), pa.nulls(n, pa.float64()))
+    if matched is not None:
+        nearest = (pa.array(matched.nearest), pa.array(matched.nearest_cosine))
     columns = {
         "seed": np.full(n, seed),
         "feature": np.arange(n),
         "frequency": found.frequency,
         "mean_activation": found.mean_activation,
         "alive": alive,
-        "stability": stability,
+        "stability": pairing.stability[seed],
+        "max_cosine": pairing.max_cosine[seed],
+        "encoder_alignment": found.alignment,
+        "near_duplicate": found.neighbours.near_duplicates(),
+        "gt_feature": nearest[0],
+        "gt_cosine": nearest[1],
     }
     return pa.table(columns).cast(schema.run_columns("features"))
 
@@ -228,8 +169,8 @@ def _contexts(seed: int, found: Evaluation, source: Source) -> pa.Table:
     """The held-out contexts with the largest values of every feature that fired."""
     features, ranks = torch.nonzero(found.top_values > 0, as_tuple=True)
     rows = found.top_rows[features, ranks].numpy()
-    assert source.contexts is not None
-    before, token, after = zip(*source.contexts(rows), strict=True) if len(rows) else ((), (), ())
+    assert source.activations is not None
+    before, token, after = zip(*source.activations.contexts(rows), strict=True) if len(rows) else ((), (), ())
     columns = {
         "seed": np.full(len(rows), seed),
         "feature": features.numpy(),
@@ -242,31 +183,55 @@ def _contexts(seed: int, found: Evaluation, source: Source) -> pa.Table:
     return pa.table(columns).cast(schema.run_columns("contexts"))
 
 
-def export(run: Run, source: Source, trainer: "SeedTrainer") -> None:
+def _functional(training: "Training", found: Found, pairing: Pairing) -> dict[int, dict[str, float]]:
+    """Ablations in the language model: the table `ablations`, and each seed's columns of `saes`."""
+    run, config, source = training.run, training.config, training.source
+    if source.activations is None or config.functional_tokens == 0 or len(found) < 2:
+        return {}
+    from engine.language_model import load
+    from engine.studies.sae_consistency.functional import ablation_groups, ablations, held_out_windows
+
+    run.progress(0, 1, "loading the language model")
+    model = load(config.model, run.device)
+    generators = {seed: np.random.default_rng(stream_seed("ablations", seed)) for seed in found}
+    measured = ablations(
+        model,
+        source.activations.manifest["hook_point"],
+        held_out_windows(source.activations, config.functional_tokens),
+        training.saes,
+        source.scale,
+        {s: ablation_groups(pairing.stability[s], e.frequency, generators[s]) for s, e in found.items()},
+        lambda: run.should_stop,
+        lambda done, total: run.progress(done, total, "ablating features in the language model"),
+    )
+    _write(run, "ablations", measured.ablations)
+    return measured.saes
+
+
+def _explanations(training: "Training", pairing: Pairing) -> None:
+    """How alike the top contexts of matched features are in meaning: the table `explanations`."""
+    run, config = training.run, training.config
+    if config.explained_pairs == 0 or not pairing.matches:
+        return
+    from engine.studies.sae_consistency.explaining import explanation_rows
+
+    try:
+        rows = explanation_rows(training, pairing)
+    except UserError as error:
+        run.message(f"Explanation agreement was left out: {error}")
+        rows = []
+    _write(run, "explanations", rows)
+
+
+def export(training: "Training", seed: int) -> None:
     """Write `saes/seed-S` in sae-lens' format; the activation scale is folded in, so it takes raw activations."""
-    sae, config, scale = trainer.sae, trainer.config, source.scale
-    weights = {
-        "W_enc": (sae.encoder.T * scale).contiguous(),
-        "b_enc": sae.b_enc,
-        "W_dec": (sae.decoder / scale).contiguous(),
-        "b_dec": sae.b_dec / scale,
-    }
-    architecture: dict[str, dict[str, Any]] = {
-        "topk": {"architecture": "topk", "k": config.k},
-        "relu": {"architecture": "standard"},
-    }
-    settings = {
-        **architecture[config.architecture],
-        "d_in": source.train.d_in,
-        "d_sae": config.d_sae,
-        "dtype": "float32",
-        "device": "cpu",
-        "apply_b_dec_to_input": True,
-        "normalize_activations": "none",
-        "metadata": {**dict(source.provenance), "init_seed": trainer.seed, "activation_scale": scale},
-    }
-    with atomic_folder(run.directory / "saes" / f"seed-{trainer.seed}") as folder:
-        save_file(
-            {name: tensor.cpu() for name, tensor in weights.items()}, folder / "sae_weights.safetensors"
-        )
-        write_json(folder / "cfg.json", settings)
+    config, source = training.config, training.source
+    provenance = {**dict(source.provenance), "init_seed": seed, "activation_scale": source.scale}
+    write_checkpoint(
+        training.run.directory / "saes" / f"seed-{seed}",
+        config.architecture,
+        {name: tensor.cpu() for name, tensor in training.saes[seed].tensors.items()},
+        k=config.k,
+        scale=source.scale,
+        metadata=provenance,
+    )

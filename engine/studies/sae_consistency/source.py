@@ -1,20 +1,26 @@
 """Where training vectors come from: a world in memory, or a language model's activations on disk."""
 
-from collections.abc import Callable
+import json
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from analyses.streams import stream_seed
-from data.sae_consistency import make_world
+from data.sae_consistency import World, make_world
 from engine.errors import UserError
 from engine.run import Run
 from engine.studies.sae_consistency.config import Config
 
+if TYPE_CHECKING:
+    from engine.activations import Activations
+
 Rows = NDArray[np.float32]
-Context = tuple[str, str, str]
+WORLD_FIELDS = (
+    "world", "n_true_features", "d_in", "true_sparsity", "zipf_exponent", "correlation", "world_seed", "n_samples",
+)  # fmt: skip
 HELDOUT_VECTORS = 10_000
 BLOCK = 64
 
@@ -43,14 +49,17 @@ class MemoryRows:
 class Source:
     """Training and held-out vectors; `scale` maps raw activations to them; `truth` (d_gt × d_in) in a world only.
 
-    `contexts` turns held-out row numbers into (text before, token, text after); None in a world.
+    In a world, `world` draws more of them and `true_codes` (held-out vectors × d_gt) says what is active in each.
+    `activations` is the collection on disk; None in a world.
     """
 
     train: RowSource
     heldout: RowSource
     scale: float = 1.0
     truth: Rows | None = None
-    contexts: Callable[[NDArray[np.int64]], list[Context]] | None = None
+    world: World | None = None
+    true_codes: sparse.csr_array | None = None
+    activations: "Activations | None" = None
     provenance: tuple[tuple[str, str], ...] = ()
 
 
@@ -63,16 +72,34 @@ def open_source(run: Run) -> Source:
 
     found = open_activations(run)
     provenance = (("model_name", config.model), ("hook_name", config.hook_point))
-    return Source(found.train, found.heldout, found.scale, None, found.contexts, provenance)
+    return Source(found.train, found.heldout, found.scale, activations=found, provenance=provenance)
+
+
+def source_key(config: Config) -> str:
+    """Equal for configs that read the same vectors. Raises UserError."""
+    if config.source == "synthetic":
+        return json.dumps([getattr(config, name) for name in WORLD_FIELDS])
+    from engine.activations import fingerprint
+
+    return fingerprint(config)
 
 
 def _world(config: Config) -> Source:
     generators = [
         np.random.default_rng(stream_seed(name, config.world_seed)) for name in ("world", "train", "heldout")
     ]
-    world = make_world(config.n_true_features, config.d_in, config.true_sparsity, generators[0])
+    world = make_world(
+        config.world,
+        config.n_true_features,
+        config.d_in,
+        config.true_sparsity,
+        generators[0],
+        zipf_exponent=config.zipf_exponent,
+        correlation=config.correlation,
+    )
     train = MemoryRows(world.sample(config.n_samples, generators[1]))
-    return Source(train, MemoryRows(world.sample(HELDOUT_VECTORS, generators[2])), truth=world.features)
+    heldout, codes = world.sample_with_codes(HELDOUT_VECTORS, generators[2])
+    return Source(train, MemoryRows(heldout), truth=world.features, world=world, true_codes=codes)
 
 
 class BatchOrder:

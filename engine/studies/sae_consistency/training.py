@@ -1,6 +1,8 @@
-"""Training several seeds of one SAE recipe on one stream of identical batches."""
+"""Training SAEs on one stream: the seeds of a run, and the runs of a launch, see identical batches."""
 
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from typing import Any
 
@@ -9,134 +11,108 @@ import torch
 from torch import Tensor
 
 from analyses.matching import match, mean_correlation_coefficient
+from analyses.streams import stream_seed
 from engine.errors import UserError
 from engine.run import Run, Stopped
 from engine.studies.sae_consistency.config import Config
 from engine.studies.sae_consistency.results import write_results
-from engine.studies.sae_consistency.saes import ARCHITECTURES, Sae, geometric_median
-from engine.studies.sae_consistency.source import BatchOrder, RowSource, Source, open_source
+from engine.studies.sae_consistency.saes import Sae, geometric_median
+from engine.studies.sae_consistency.source import BatchOrder, Source, open_source, source_key
+from engine.studies.sae_consistency.start import starting_tensors
+from engine.studies.sae_consistency.trainer import Trainer, make_trainers
 
 BIAS_SAMPLE = 8192
 LOGGED_POINTS = 200
-
-
-class SeedTrainer:
-    """One seed: its SAE, its optimiser, and how long each latent has been silent."""
-
-    def __init__(self, config: Config, d_in: int, seed: int, b_dec: Tensor) -> None:
-        self.config, self.seed = config, seed
-        self.sae: Sae = ARCHITECTURES[config.architecture](config, d_in, seed, b_dec)
-        self.optimiser = torch.optim.Adam(self.sae.parameters.values(), lr=config.learning_rate, foreach=True)
-        self.silent = torch.zeros(config.d_sae, dtype=torch.int64, device=b_dec.device)
-
-    @property
-    def dead(self) -> Tensor:
-        return self.silent >= self.config.dead_after
-
-    def step(self, x: Tensor, learning_rate: float) -> dict[str, float]:
-        """Train on a batch x (B × d_in); the step's metrics."""
-        result = self.sae.step(x, self.dead)
-        if not np.isfinite(result.loss):
-            raise UserError("learning_rate", "the loss is no longer finite; lower learning_rate.")
-        self.optimiser.param_groups[0]["lr"] = learning_rate
-        self.optimiser.step()
-        self.sae.constrain()
-        self.silent = torch.where(result.fired, 0, self.silent + len(x))
-        total = float((x - x.mean(dim=0)).square().sum())
-        return {
-            "loss": result.loss,
-            "fvu": result.squared_error / total if total else 0.0,
-            "l0": result.l0,
-            "dead_fraction": float(self.dead.float().mean()),
-        }
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything a later process needs to go on bit-exactly, under names of this seed."""
-        named = {**self.sae.parameters, "silent": self.silent}
-        for name, parameter in self.sae.parameters.items():
-            for key, value in self.optimiser.state[parameter].items():
-                named[f"adam.{name}.{key}"] = value
-        return {f"seed-{self.seed}.{name}": value for name, value in named.items()}
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        mine = {
-            name.removeprefix(f"seed-{self.seed}."): value
-            for name, value in tensors.items()
-            if name.startswith(f"seed-{self.seed}.")
-        }
-        self.silent = mine["silent"]
-        for name, parameter in self.sae.parameters.items():
-            parameter.copy_(mine[name])
-            prefix = f"adam.{name}."
-            keys = [key for key in mine if key.startswith(prefix)]
-            state = {key.removeprefix(prefix): mine[key] for key in keys}
-            self.optimiser.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in state.items()}
+Batches = dict[tuple[int, int, int], Tensor]
 
 
 class Training:
-    """R seeds on one stream: the same rows, in the same order, for every seed."""
+    """One run: its seeds on one stream, the same rows in the same order unless `seed_varies` says otherwise."""
 
     def __init__(self, run: Run, source: Source) -> None:
         self.run, self.source = run, source
         self.config: Config = run.config
-        self.order = BatchOrder(source.train.n_rows, self.config.batch_size, run.data_seed)
-        b_dec = decoder_bias(source.train, self.config.decoder_bias).to(run.device)
-        d_in = source.train.d_in
-        self.trainers = [SeedTrainer(self.config, d_in, seed, b_dec) for seed in run.seeds]
-        self.match_points = match_points(self.config.n_steps, self.config.n_match_points)
+        sample = bias_sample(source).to(run.device)
+        b_dec = decoder_bias(sample, self.config.decoder_bias)
+        inits = [run.data_seed] * len(run.seeds) if self.config.seed_varies == "order" else run.seeds
+        self.trainers = make_trainers(self.config, sample, run.seeds, inits, b_dec)
+        for seed, tensors in starting_tensors(self.config, run.seeds, source).items():
+            self.saes[seed].load({name: value.to(run.device) for name, value in tensors.items()})
+        self.orders = [self._order(trainer) for trainer in self.trainers]
+        self.match_points = match_points(self.config.steps, self.config.n_match_points)
         self.trajectory: list[dict[str, Any]] = []
         self.gt_trajectory: list[dict[str, Any]] = []
+        self.step = self._restore()
+        self._since, self._mark = time.perf_counter(), self.step
+
+    def _order(self, trainer: Trainer) -> BatchOrder:
+        data_seed = self.run.data_seed
+        if self.config.seed_varies != "init":
+            data_seed = stream_seed("order of a seed", trainer.seeds[0])
+        return BatchOrder(self.source.train.n_rows, self.config.batch_size, data_seed)
+
+    @property
+    def saes(self) -> dict[int, Sae]:
+        return {seed: sae for trainer in self.trainers for seed, sae in trainer.saes().items()}
+
+    def dead(self, seed: int) -> Tensor:
+        """Latents (d_sae) of a seed that have been silent for `dead_after` vectors."""
+        return next(trainer for trainer in self.trainers if seed in trainer.seeds).dead_of(seed)
 
     @property
     def measured(self) -> set[int]:
         """Steps the trajectories hold; a single seed outside a world has neither pairs nor a truth."""
         return {row["step"] for row in self.trajectory + self.gt_trajectory}
 
-    def go(self) -> None:
-        """Train to the last step, from the newest checkpoint if there is one."""
-        step = self._restore()
-        n_steps = self.config.n_steps
-        every = max(1, n_steps // LOGGED_POINTS)
-        since, mark = time.perf_counter(), step
-        while True:
-            if step in self.match_points and step not in self.measured:
-                self._measure(step)
-            if step == n_steps:
-                return
-            if self.run.should_stop:
-                self._checkpoint(step)
-                raise Stopped
-            metrics = self._train_batch(step)
-            step += 1
-            if step % every == 0 or step == n_steps:
-                speed = (
-                    (step - mark) * self.order.batch_size * len(self.trainers) / (time.perf_counter() - since)
-                )
-                since, mark = time.perf_counter(), step
-                self._log(step, metrics, speed)
-            self.run.progress(step, n_steps, "training")
-            if step % self.config.checkpoint_every == 0 or step == n_steps:
-                self._checkpoint(step)
+    @property
+    def finished(self) -> bool:
+        return self.step == self.config.steps
 
-    def _train_batch(self, step: int) -> list[dict[str, float]]:
-        rows = self.source.train.gather(self.order.indices(step))
-        x = torch.from_numpy(rows).to(self.run.device)
+    def measure_if_due(self) -> None:
+        if self.step in self.match_points and self.step not in self.measured:
+            self._measure(self.step)
+
+    def advance(self, batches: Batches) -> None:
+        """Train one step; `batches` holds what other runs of this launch have read for it."""
+        metrics = self._train_batch(self.step, batches)
+        self.step += 1
+        n_steps = self.config.steps
+        if self.step % max(1, n_steps // LOGGED_POINTS) == 0 or self.finished:
+            self._log(metrics)
+        self.run.progress(self.step, n_steps, "training")
+        if self.step % self.config.checkpoint_every == 0 or self.finished:
+            self.checkpoint()
+
+    def _train_batch(self, step: int, batches: Batches) -> dict[int, dict[str, float]]:
+        rate = self.config.learning_rate * schedule(step, self.config)
+        metrics: dict[int, dict[str, float]] = {}
+        for trainer, order in zip(self.trainers, self.orders, strict=True):
+            key = (id(self.source), order.batch_size, order.data_seed)
+            if key not in batches:
+                batches[key] = self._read(order.indices(step))
+            metrics |= trainer.step(batches[key], step, rate)
+        return metrics
+
+    def _read(self, rows: Any) -> Tensor:
+        x = torch.from_numpy(self.source.train.gather(rows)).to(self.run.device)
         if not bool(torch.isfinite(x).all()):
             raise UserError(
                 "hook_point", "its activations hold NaN or infinite values; choose another layer or model."
             )
-        rate = self.config.learning_rate * schedule(step, self.config)
-        return [trainer.step(x, rate) for trainer in self.trainers]
+        return x
 
-    def _log(self, step: int, metrics: list[dict[str, float]], speed: float) -> None:
-        rate = self.config.learning_rate * schedule(step - 1, self.config)
-        for trainer, values in zip(self.trainers, metrics, strict=True):
-            self.run.log(step, trainer.seed, **values)
-        self.run.log(step, learning_rate=rate, activations_per_second=speed)
+    def _log(self, metrics: dict[int, dict[str, float]]) -> None:
+        vectors = (self.step - self._mark) * self.config.batch_size * len(metrics)
+        speed = vectors / (time.perf_counter() - self._since)
+        self._since, self._mark = time.perf_counter(), self.step
+        rate = self.config.learning_rate * schedule(self.step - 1, self.config)
+        for seed, values in metrics.items():
+            self.run.log(self.step, seed, **values)
+        self.run.log(self.step, learning_rate=rate, activations_per_second=speed)
 
     def _measure(self, step: int) -> None:
         """PW-MCC of every pair, and GT-MCC of every seed in a world, at this step."""
-        decoders = {trainer.seed: trainer.sae.decoder.cpu().numpy() for trainer in self.trainers}
+        decoders = {seed: sae.decoder.cpu().numpy() for seed, sae in self.saes.items()}
         values = []
         for a, b in combinations(decoders, 2):
             found = match(decoders[a], decoders[b])
@@ -158,10 +134,10 @@ class Training:
                 self.gt_trajectory.append({"step": step, "seed": seed, "gt_mcc_abs": value})
                 self.run.log(step, seed, gt_mcc_abs=value)
 
-    def _checkpoint(self, step: int) -> None:
+    def checkpoint(self) -> None:
         tensors = {name: value for trainer in self.trainers for name, value in trainer.tensors().items()}
         self.run.checkpoint(
-            step, tensors, {"trajectory": self.trajectory, "gt_trajectory": self.gt_trajectory}
+            self.step, tensors, {"trajectory": self.trajectory, "gt_trajectory": self.gt_trajectory}
         )
 
     def _restore(self) -> int:
@@ -175,13 +151,67 @@ class Training:
         return step
 
 
-def train(run: Run) -> None:
-    """Collect or open the vectors, train every seed, evaluate, match, write the tables and the SAEs."""
-    source = open_source(run)
+def train(runs: Sequence[Run], finish: Callable[[Run], None] = lambda run: None) -> None:
+    """Train the runs of a launch in lockstep, each batch read once; write each one's results and `finish` it.
+
+    A run's result does not depend on its companions: one that is ahead after a resume waits for the others, and one
+    that fails leaves them going on. Raises UserError when the only run fails, Stopped when asked to stop.
+    """
+    sources: dict[str, Source] = {}
+
+    def open_one(run: Run) -> Training:
+        key = source_key(run.config)
+        sources[key] = sources.get(key) or open_source(run)
+        return Training(run, sources[key])
+
     with torch.no_grad():
-        training = Training(run, source)
-        training.go()
-        write_results(run, source, training)
+        trainings = _each(runs, open_one)
+        while step_together(trainings):
+            pass
+        for training in trainings:
+            if not training.run.ended:
+                write_results(training)
+                finish(training.run)
+
+
+def _each(runs: Sequence[Run], action: Callable[[Run], Training]) -> list[Training]:
+    found = []
+    for run in runs:
+        with surviving(run, alone=len(runs) == 1):
+            found.append(action(run))
+    return found
+
+
+@contextmanager
+def surviving(run: Run, alone: bool) -> Iterator[None]:
+    """Let a bad setting fail its run only, where others go on."""
+    try:
+        yield
+    except UserError as error:
+        if alone:
+            raise
+        run.end("failed", str(error))
+
+
+def step_together(trainings: Sequence[Training]) -> bool:
+    """One step of those furthest behind; whether there is more to do. Raises Stopped after checkpointing all."""
+    going = [training for training in trainings if not training.run.ended]
+    behind = [training for training in going if not training.finished]
+    step = min((training.step for training in behind), default=0)
+    now = [training for training in behind if training.step == step] or going
+    for training in now:
+        training.measure_if_due()
+    if not behind:
+        return False
+    if any(training.run.should_stop for training in going):
+        for training in going:
+            training.checkpoint()
+        raise Stopped
+    batches: Batches = {}
+    for training in now:
+        with surviving(training.run, alone=len(trainings) == 1):
+            training.advance(batches)
+    return True
 
 
 def schedule(step: int, config: Config) -> float:
@@ -197,13 +227,19 @@ def match_points(n_steps: int, n: int) -> set[int]:
     """n log-spaced steps from 0 to n_steps."""
     if n == 0:
         return set()
-    return {0, *np.geomspace(1, n_steps, n - 1).round().astype(int).tolist()}
+    return {0, *(np.geomspace(1, n_steps, n - 1).round().astype(int).tolist() if n_steps else [])}
 
 
-def decoder_bias(rows: RowSource, kind: str) -> Tensor:
-    """Start of b_dec (d_in) from an evenly spaced sample of the training rows, the same for every seed."""
+def bias_sample(source: Source) -> Tensor:
+    """Evenly spaced training rows (n × d_in), the same for every seed."""
+    n_rows = source.train.n_rows
+    return torch.from_numpy(
+        source.train.gather(np.linspace(0, n_rows - 1, min(BIAS_SAMPLE, n_rows)).astype(np.int64))
+    )
+
+
+def decoder_bias(sample: Tensor, kind: str) -> Tensor:
+    """Start of b_dec (d_in)."""
     if kind == "zero":
-        return torch.zeros(rows.d_in)
-    spaced = np.linspace(0, rows.n_rows - 1, min(BIAS_SAMPLE, rows.n_rows)).astype(np.int64)
-    sample = torch.from_numpy(rows.gather(spaced))
+        return torch.zeros(sample.shape[1], device=sample.device)
     return geometric_median(sample) if kind == "geometric_median" else sample.mean(dim=0)

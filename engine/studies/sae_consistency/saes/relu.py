@@ -1,26 +1,18 @@
 """ReLU with an L1 penalty on the latents (Bricken et al. 2023; "Standard" in arXiv 2505.20254)."""
 
-import torch
 from torch import Tensor
 
-from engine.studies.sae_consistency.saes.base import Sae, Step
+from engine.studies.sae_consistency.saes.base import Pass, Sae
+from engine.studies.sae_consistency.saes.code import Code, code_of
 
 
 class ReluSae(Sae):
     """Loss: squared error + l1_coefficient · Σ_j z_j, mean over the batch."""
 
-    def encode(self, x: Tensor) -> Tensor:
-        return self.pre_activations(x - self.b_dec).relu_()
+    def support(self, pre: Tensor) -> Code:
+        return code_of(pre > 0)
 
-    def step(self, x: Tensor, dead: Tensor) -> Step:
-        batch = len(x)
-        centred = x - self.b_dec
-        z = self.pre_activations(centred).relu_()
-        error = self.decode(z).sub_(x)
-        gradient = error * (2 / batch)
-        active = z > 0
-        dz = (gradient @ self.decoder.T).add_(self.config.l1_coefficient / batch).mul_(active)
-        self.set_gradients(dz.T @ centred, z.T @ gradient, dz.sum(dim=0), gradient.sum(dim=0))
-        squared = float(error.square().sum())
-        loss = (squared + self.config.l1_coefficient * float(z.sum())) / batch
-        return Step(loss, squared, float(active.sum()) / batch, torch.any(active, dim=0))
+    def backward(self, p: Pass) -> Tensor:
+        weight = self.config.l1_coefficient / len(p.x)
+        self.set_encoder_gradients(p, (p.dz + weight) * (p.z > 0))
+        return weight * p.code.total(p.z)
