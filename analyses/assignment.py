@@ -142,7 +142,7 @@ def _merged(parts: Sequence[_Edges]) -> _Edges:
     pair = row.astype(np.int64) << 32 | column
     order = np.argsort(pair)
     pair = pair[order]
-    order = order[np.concatenate([[True], pair[1:] != pair[:-1]])]
+    order = order[np.diff(pair, prepend=-1) != 0]
     return _Edges(row[order], column[order], similarity[order])
 
 

@@ -183,6 +183,11 @@ class Client:
     def resume(self, run_id: str) -> dict[str, Any]:
         return self._json("POST", f"/runs/{run_id}/resume")
 
+    def stable_dictionary(self, run_id: str, min_seeds: int = 2, threshold: float = 0.7) -> dict[str, Any]:
+        """Pool the features that at least `min_seeds` seeds of a run share (|cosine| ≥ threshold); the new run."""
+        body = {"min_seeds": min_seeds, "threshold": threshold}
+        return self._json("POST", f"/runs/{run_id}/stable-dictionary", json=body)
+
     def wait(self, run_id: str, poll: float = 0.3) -> dict[str, Any]:
         """Block until the run is over."""
         while (run := self.run(run_id))["state"] not in TERMINAL:

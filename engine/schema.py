@@ -87,7 +87,7 @@ RUN_TABLES: dict[str, dict[str, pa.DataType]] = {
     },
     "ablations": {
         "seed": _i64,
-        "group": _str,
+        "ablated": _str,
         "n_features": _i64,
         "frequency_sum": _f64,
         "fvu": _f64,

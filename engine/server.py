@@ -28,6 +28,7 @@ from engine.errors import UserError
 from engine.events import read_events, thin
 from engine.executors import LocalExecutor
 from engine.figures import FigureServer
+from engine.pooling import pool
 from engine.sae_matching import SaeMatcher
 from engine.scheduler import Scheduler, command, find_study
 from engine.store import Store
@@ -52,6 +53,11 @@ class LaunchRequest(BaseModel):
     sweep: str | None = None
     seeds: list[int]
     data_seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class PoolRequest(BaseModel):
+    min_seeds: int = Field(default=2, ge=2)
+    threshold: float = Field(default=0.7, gt=0, le=1)
 
 
 class TableRequest(BaseModel):
@@ -221,6 +227,17 @@ def _add_runs(app: FastAPI, guarded: list[Any], scheduler: Scheduler, store: Sto
     def resume(run_id: str) -> dict[str, Any]:
         scheduler.resume(run_id)
         return get_run(run_id)
+
+    @app.post("/runs/{run_id}/stable-dictionary", dependencies=guarded)
+    def stable_dictionary(run_id: str, request: PoolRequest) -> dict[str, Any]:
+        """Pool the features that several seeds share into a new SAE, and queue the run that evaluates it."""
+        entry = scheduler.get(run_id)
+        if not scheduler.is_done(run_id):
+            raise UserError("run", f"{run_id} is {entry.state['state']}; wait until it is done.")
+        matches = store.rows(run_id, "matches", None, {}, None, None, 0).read_all()
+        settings = pool(scheduler.home, entry.record, matches, request.min_seeds, request.threshold)
+        made = scheduler.submit(entry.record["study"], None, settings, [0], entry.record["data_seed"])
+        return scheduler.describe(scheduler.get(made))
 
     @app.post("/runs/{run_id}/tables/{name}", dependencies=guarded)
     def table(run_id: str, name: str, request: TableRequest) -> Response:

@@ -141,10 +141,10 @@ def test_figures_equal_a_plain_computation(
         entropy = -float(log_q.gather(2, tokens[:, 2:, None]).mean())
         return entropy, kl, float((x_hat - x).square().sum()) / variance
 
-    assert [(row["seed"], row["group"]) for row in found.ablations] == [
+    assert [(row["seed"], row["ablated"]) for row in found.ablations] == [
         (seed, name) for seed in saes for name in groups[seed]
     ]
-    rows = {(row["seed"], row["group"]): row for row in found.ablations}
+    rows = {(row["seed"], row["ablated"]): row for row in found.ablations}
     for seed, sae in saes.items():
         entropy, kl, fvu = measure(sae, nothing)
         plain_entropy = -float(original.gather(2, tokens[:, 2:, None]).mean())

@@ -298,5 +298,5 @@ def _summary(
             "kl": own.kl / totals.predicted,
         }
         measured: dict[str, Any] = dict(figures) if size else dict.fromkeys(figures)
-        rows.append({"seed": seed, "group": name, "n_features": size, **measured})
+        rows.append({"seed": seed, "ablated": name, "n_features": size, **measured})
     return Functional(rows, columns)
