@@ -124,10 +124,24 @@ def _certified(a: Floats, b: Floats, lists: "_Lists", tolerance: float) -> tuple
     for _ in range(ROUNDS):
         partner, similarity, u, v = _matching_and_prices(edges, (len(a), len(b)))
         import os, time
+
         t0 = time.time()
         broken, excess = _beyond(a, b, lists.signed, u, v, caps)
         gap = max(0.0, float(u.sum() + excess.sum() + v.sum() - similarity.sum()) / len(a))
-        if 'V' in os.environ: print("gap", gap, "edges", len(edges.row), "new", len(broken.row), 'vmax', v.max(), 'check s', time.time()-t0, flush=True)
+        if "V" in os.environ:
+            print(
+                "gap",
+                gap,
+                "edges",
+                len(edges.row),
+                "new",
+                len(broken.row),
+                "vmax",
+                v.max(),
+                "check s",
+                time.time() - t0,
+                flush=True,
+            )
         if gap <= tolerance:
             break
         edges = _merged([edges, broken])
@@ -152,29 +166,33 @@ def _matching_and_prices(edges: _Edges, shape: tuple[int, int]) -> tuple[Integer
     The prices v of the columns are the smallest ≥ 0 with v_j ≥ v_m(i) + s_ij − s_i,m(i) on every edge, m(i) the
     partner of row i (longest paths, Bellman-Ford; cut short, they still give a bound); u_i is max s_ij − v_j.
     """
-    import time; t0=time.time()
+    import time
+
+    t0 = time.time()
     starts = np.searchsorted(edges.row, np.arange(shape[0] + 1))
     values = edges.similarity.astype(np.float64)
     cost = csr_array((1.0001 - values, edges.column, starts), shape=shape)
     partner = min_weight_full_bipartite_matching(cost)[1].astype(np.int64)
-    t1=time.time()
+    t1 = time.time()
     similarity = values[partner[edges.row] == edges.column]
     gains = csr_array((values - similarity[edges.row], edges.column, starts), shape=shape)
     prices, active = np.zeros(shape[1]), np.arange(shape[0])
-    work=0
+    work = 0
     for it in range(10_000):
         out = gains[active]
         before = prices[partner]
         reached = out.data + np.repeat(before[active], np.diff(out.indptr))
         np.maximum.at(prices, out.indices, reached)
         active = np.flatnonzero(prices[partner] > before + 1e-12)
-        work+=len(reached)
+        work += len(reached)
         if not len(active):
             break
     v = np.zeros(shape[1])
     v[partner] = prices[partner]
     import os
-    if 'V' in os.environ: print('solve', t1-t0, 'prices', time.time()-t1, it, 'work', work/len(values))
+
+    if "V" in os.environ:
+        print("solve", t1 - t0, "prices", time.time() - t1, it, "work", work / len(values))
     return partner, similarity, np.maximum.reduceat(values - v[edges.column], starts[:-1]), v
 
 
@@ -198,6 +216,7 @@ def _beyond(
     b = b[columns]
     slack = 2.0**-21 * max(1.0, np.abs(u).max(), v.max())  # more than float32 rounds s − u − v by
     total = 0
+    per_column = _Best(len(columns), NEW_PARTNERS, 0.0)
     for i in range(0, len(rows), TILE[0]):
         own = rows[i : i + TILE[0]]
         best = _Best(len(own), NEW_PARTNERS, 0.0)
@@ -214,9 +233,10 @@ def _beyond(
             over = value - u[own[row]] - v[other[column]]
             np.maximum.at(excess, own[row], over)
             best.offer(row, other[column], over, value)
+            per_column.offer(column + j, own[row], over, value)
         row, column, value = best.kept()
         found.append(_Edges(own[row].astype(np.int32), column, value))
-    print('looked at', total/len(a)/len(b)/1.)
+    print("looked at", total / len(a) / len(b) / 1.0)
     return _merged(found), excess
 
 
@@ -268,7 +288,9 @@ class _Lists:
 
     def see(self, i: int, j: int, cosine: Floats) -> None:
         """The tile of cosines whose first row is i and first column j."""
-        key, flags = (buffer.ravel()[: cosine.size].reshape(cosine.shape) for buffer in (self.buffer, self.flags))
+        key, flags = (
+            buffer.ravel()[: cosine.size].reshape(cosine.shape) for buffer in (self.buffer, self.flags)
+        )
         noise = as_strided(self.noise[NOISE_STEP * i + j :], cosine.shape, (4 * NOISE_STEP, 4))
         np.add(cosine if self.signed else np.abs(cosine, out=key), noise, out=key)
         rows, columns = self.rows[i // TILE[0]], self.columns[j // TILE[1]]

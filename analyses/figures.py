@@ -78,6 +78,45 @@ def series_style(index: int) -> dict[str, str]:
     }
 
 
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
+
+
+def translucent(color: str, alpha: float) -> str:
+    """A hex colour such as "#0072B2" with opacity `alpha`, as plotly takes it."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def band(figure: go.Figure, x: Any, low: Any, high: Any, color: str, **place: Any) -> None:
+    """Fill from `low` to `high` over `x` in a light `color`, without hover or legend; `place` may hold row and col."""
+    figure.add_scatter(
+        x=[*x, *reversed(list(x))],
+        y=[*high, *reversed(list(low))],
+        fill="toself",
+        fillcolor=translucent(color, 0.18),
+        line={"width": 0, "color": color},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+        **place,
+    )
+
+
+def legend_below(figure: go.Figure) -> go.Figure:
+    """Put the legend in rows under the axes, so that a narrow column keeps its width for the data."""
+    return figure.update_layout(
+        legend={
+            "orientation": "h",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
+            "x": 0,
+            "xanchor": "left",
+            "itemsizing": "trace",
+        }
+    )
+
+
 def finish(
     figure: go.Figure,
     *,

@@ -1,5 +1,6 @@
 """The page's way to the engine: one client, cached reads, and what to show when it is down."""
 
+import time
 from typing import Any
 
 import pandas as pd
@@ -7,6 +8,7 @@ import streamlit as st
 
 from engine.client import Client, EngineDown, EngineError, connect
 
+CHECKED_FOR = 1.0  # seconds an answer of the engine is trusted
 DOWN = "The engine is not running. Start it in a terminal with `concordance up`; this page goes on by itself."
 
 
@@ -15,15 +17,20 @@ def client() -> Client:
     try:
         return _connected()
     except EngineError:
-        st.error(DOWN, icon=":material/power_off:")
-        _wait_for_engine()
+        engine_down()
         st.stop()
+
+
+def engine_down() -> None:
+    """Say that no engine answers, and run the page again when one does."""
+    st.error(DOWN, icon=":material/power_off:")
+    _wait_for_engine()
 
 
 def stay_connected() -> None:
     """First line of every part that refreshes itself: the whole page runs again when the engine is gone."""
     try:
-        _connected()
+        _connected().health()
     except EngineError:
         st.rerun()
 
@@ -43,11 +50,18 @@ def _connected() -> Client:
 
 
 def _answers(found: Client) -> bool:
+    last = _CHECKED.get(found.address, 0.0)
+    if time.monotonic() - last < CHECKED_FOR:
+        return True
     try:
         found.health()
     except EngineDown:
         return False
+    _CHECKED[found.address] = time.monotonic()
     return True
+
+
+_CHECKED: dict[str, float] = {}
 
 
 @st.cache_data(ttl=3600, show_spinner=False)
@@ -62,7 +76,7 @@ def has_browser() -> bool:
     return bool(client().system()["browser"])
 
 
-@st.cache_data(max_entries=200, show_spinner=False)
+@st.cache_data(max_entries=1000, show_spinner=False)
 def table(
     run_id: str,
     name: str,
@@ -75,7 +89,7 @@ def table(
     return client().table(run_id, name, where=where, order=order, limit=limit, offset=offset).to_pandas()
 
 
-@st.cache_data(max_entries=200, show_spinner=False)
+@st.cache_data(max_entries=400, show_spinner=False)
 def cross_match(a: tuple[str, int], b: tuple[str, int], subset: str) -> tuple[dict[str, Any], pd.DataFrame]:
     """Summary and matched features of two SAEs of different runs."""
     found = client().match(a, b, subset)

@@ -1,22 +1,118 @@
-"""Sections of the consistency page: the first strip, the data note, the next steps, the claims."""
+"""The head of the consistency page: the run set, the settings in focus, the first strip, the next steps."""
 
 from typing import Any
 
 import streamlit as st
 
-from analyses.sae_frames import claims_table
-from app.connection import client, stay_connected
-from app.widgets import ACTIVE, attempt, unused_seeds
+from analyses.sae_frames import summary as summarise
+from app.connection import client
+from app.launches import LISTED, launches
+from app.run_set import Group, all_pairs, comparable, rows_of
+from app.widgets import attempt, describe, unused_seeds
 from engine.client import EngineError
 
-CLAIM_SEEDS = 5
-CLAIM_COLUMNS = {
-    "Claim": 245, "Verdict": 90, "Here (mean)": 90, "95 % interval": 115, "Seeds": 55, "Chance": 65,
-    "Simple baseline": 115, "Paper": 160,
-}  # fmt: skip
+STUDY = "sae_consistency"
+FOLD_ABOVE = 6  # chosen runs
+STRIPS = 3
+Run = dict[str, Any]
 
 
-def strip(summary: dict[str, Any], d_sae: int) -> None:
+def known_runs() -> dict[str, Run]:
+    """Every run of the study, newest first, by id."""
+    return {run["id"]: run for run in client().runs(study=STUDY, limit=LISTED)}
+
+
+def find(run_id: str, known: dict[str, Run]) -> bool:
+    """Whether the run is known; one older than those listed is asked for and added."""
+    if run_id not in known:
+        try:
+            run = client().run(run_id)
+        except EngineError:
+            return False
+        if run["study"] == STUDY:
+            known[run_id] = run
+    return run_id in known
+
+
+def choose_runs(known: dict[str, Run]) -> list[Run]:
+    """The run set, kept in the URL as ?runs=id,id and for the rest of the session."""
+    link = st.query_params.get("runs", "")
+    wanted = link or st.session_state.get("run_set_url", "")
+    asked = [run for run in dict.fromkeys(wanted.split(",")) if run]
+    if missing := [run for run in asked if not find(run, known)]:
+        st.warning(f"No run of this study is called {', '.join(missing)}; choose from those below.")
+    if "run_set" not in st.session_state or st.session_state.get("run_set_url") != link:
+        fallback = next((run["id"] for run in known.values() if run["state"] == "done"), next(iter(known)))
+        st.session_state["run_set"] = [run for run in asked if run in known] or [fallback]
+    many = len(st.session_state["run_set"])
+    place = (
+        st.expander(f"{many} runs are compared", key="run_set_fold") if many > FOLD_ABOVE else st.container()
+    )
+    with place:
+        chosen = st.multiselect(
+            "Runs", list(known), key="run_set", format_func=lambda run: describe(known[run])
+        )
+    st.query_params["runs"] = st.session_state["run_set_url"] = ",".join(chosen)
+    _launch_buttons([known[run] for run in chosen], known)
+    return [known[run] for run in chosen]
+
+
+def _launch_buttons(chosen: list[Run], known: dict[str, Run]) -> None:
+    """Add what else a chosen run was launched with."""
+    groups = {run["group"] for run in chosen if run["group"]}
+    ids = {run["id"] for run in chosen}
+    for launch in launches([run for run in known.values() if run["group"] in groups]):
+        missing = [run["id"] for run in launch.runs if run["id"] not in ids]
+        if missing:
+            st.button(
+                f"Add all {len(launch.runs)} runs of this launch to the set",
+                on_click=add_runs,
+                args=(missing,),
+                icon=":material/library_add:",
+                key=f"add-{launch.id}",
+            )
+
+
+def add_runs(ids: list[str]) -> None:
+    """Put runs into the page's run set; for callbacks."""
+    st.session_state["run_set"] = list(dict.fromkeys([*st.session_state["run_set"], *ids]))
+
+
+def choose_focus(groups: list[Group]) -> Group:
+    """The settings that the buttons and the views of one recipe are about, kept in the URL as ?focus=run."""
+    if len(groups) == 1:
+        return groups[0]
+    by_id = {group.id: group for group in groups}
+    link, kept = st.query_params.get("focus", ""), st.session_state.get("focus")
+    if link in by_id and link != st.session_state.get("focus_url"):
+        kept = link
+    st.session_state["focus"] = kept if kept in by_id else groups[0].id
+    chosen = st.selectbox(
+        "Settings in focus",
+        list(by_id),
+        key="focus",
+        format_func=lambda run: by_id[run].words,
+        help="The buttons below, and the views of one recipe, are about these settings.",
+    )
+    st.query_params["focus"] = st.session_state["focus_url"] = chosen
+    return by_id[chosen]
+
+
+def first_strips(groups: list[Group], focus: Group, subset: str) -> None:
+    """The strip of every settings, or of those in focus when there are many."""
+    few = len(groups) <= STRIPS
+    for group in groups if few else [focus]:
+        if few and group.words:
+            st.text(group.words)
+        pairs = all_pairs(comparable(group), subset)
+        if pairs.empty:
+            why = "One SAE" if len(group.saes) < 2 else "No latent is alive in one of these SAEs"
+            st.caption(f"{why}: no pair to compare within these settings.")
+            continue
+        _strip(summarise(pairs, rows_of(group, "saes"), subset), group.config["d_sae"])
+
+
+def _strip(summary: dict[str, Any], d_sae: int) -> None:
     """Consistency across seeds · recovery of the truth · null, and how good the SAEs are."""
     interval = "no interval below three SAEs"
     if summary["pw_low"] is not None:
@@ -37,19 +133,30 @@ def strip(summary: dict[str, Any], d_sae: int) -> None:
     st.markdown(f"{summary['verdict_text']} {signed}")
 
 
-@st.cache_data(max_entries=100, show_spinner=False)
+@st.cache_data(max_entries=400, show_spinner=False)
 def _data_event(run_id: str) -> dict[str, Any]:
     rows = client().events(run_id)["rows"]
     return next((row for row in reversed(rows) if row["kind"] == "data"), {})
 
 
-def data_note(runs: list[dict[str, Any]]) -> None:
-    """Where the vectors came from, with tier and licences."""
-    for note in dict.fromkeys(_note(run, _data_event(run["id"])) for run in runs):
+def data_note(runs: list[Run], known: dict[str, Run]) -> None:
+    """Where the vectors came from, with tier and licences; of the runs of a launch one has read them for all."""
+    notes = {}
+    for run in runs:
+        key = run["fingerprint"] or _note(run, {})
+        if key not in notes:
+            same = [other for other in known.values() if other["fingerprint"] == run["fingerprint"]]
+            notes[key] = _note(run, _first_data([run, *reversed(same)]) if run["fingerprint"] else {})
+    for note in dict.fromkeys(notes.values()):
         st.caption(note)
 
 
-def _note(run: dict[str, Any], data: dict[str, Any]) -> str:
+def _first_data(runs: list[Run]) -> dict[str, Any]:
+    events = (_data_event(run["id"]) for run in runs if run["state"] == "done")
+    return next((event for event in events if event), {})
+
+
+def _note(run: Run, data: dict[str, Any]) -> str:
     config = run["config"]
     if config["source"] == "synthetic":
         return (
@@ -66,113 +173,52 @@ def _note(run: dict[str, Any], data: dict[str, Any]) -> str:
     )
 
 
-def next_steps(run: dict[str, Any], known: list[dict[str, Any]]) -> None:
-    """Retrain from here: more seeds, or another k, added to this page's run set."""
-    st.subheader("Change something and watch")
+def next_steps(run: Run, known: list[Run]) -> None:
+    """Retrain from here: more seeds, or another k or L1 weight, added to this page's run set."""
     config = run["config"]
-    left, right = st.columns(2)
-    with left.container(border=True):
-        used = {seed for other in known if other["config"] == config for seed in other["seeds"]}
-        how_many = int(st.number_input("Seeds to add", min_value=1, max_value=20, value=3, step=1))
-        seeds = unused_seeds(used, how_many)
-        st.button(
-            f"Train {how_many} more seed{'s' if how_many > 1 else ''}",
-            on_click=_launch,
-            args=(run, {}, seeds),
-            icon=":material/add:",
-            key="more-seeds",
-        )
-        st.caption(f"Same settings, seeds {', '.join(map(str, seeds))}; they join this page.")
-    if config["architecture"] != "topk":
+    if config.get("start_from"):
+        st.caption("These SAEs start from saved ones; clone the run under New to go on from them.")
         return
-    with right.container(border=True):
-        k = int(
-            st.number_input(
-                "Another k (active latents)",
-                min_value=1,
-                max_value=config["d_sae"],
-                value=max(1, config["k"] // 2),
-                step=1,
-            )
-        )
-        st.button(
-            "Change k and retrain",
-            on_click=_launch,
-            args=(run, {"k": k}, run["seeds"]),
-            icon=":material/tune:",
-            key="other-k",
-        )
-        st.caption("Same data and seeds; the activations are reused.")
-
-
-def _launch(run: dict[str, Any], change: dict[str, Any], seeds: list[int]) -> None:
-    config = {**run["config"], **change}
-    queued = attempt(
-        lambda: client().submit(run["study"], config, seeds, preset=run["preset"], data_seed=run["data_seed"])
+    count, more, value, other = st.columns([1, 2, 1, 2], vertical_alignment="bottom")
+    used = {seed for sibling in known if sibling["config"] == config for seed in sibling["seeds"]}
+    how_many = int(count.number_input("Seeds to add", min_value=1, max_value=20, value=3, step=1))
+    seeds = unused_seeds(used, how_many)
+    more.button(
+        f"Train {how_many} more seed{'s' if how_many > 1 else ''}",
+        on_click=train,
+        args=(run, [{}], seeds),
+        icon=":material/add:",
+        key="more-seeds",
+        width="stretch",
+        help=f"Same settings, seeds {', '.join(map(str, seeds))}; they join this page.",
     )
-    if queued:
-        chosen = [*st.session_state["run_set"], queued["id"]]
-        st.session_state["run_set"] = list(dict.fromkeys(chosen))
+    with value:
+        change, knob = _other_sparsity(config)
+    other.button(
+        f"Change {knob} and retrain",
+        on_click=train,
+        args=(run, [change], run["seeds"]),
+        icon=":material/tune:",
+        key="other-k",
+        width="stretch",
+        help="Same data and seeds; the activations are reused.",
+    )
 
 
-def claims_section(study: str) -> None:
-    """The paper's claims, tested on this machine."""
-    st.subheader("The paper's claims, tested here")
-    _claims_under_way(study)
-    try:
-        found = client().claims(study).to_pandas()
-    except EngineError as error:
-        st.error(error.message)
-        return
-    if found.empty:
-        st.caption("Not tested on this machine yet.")
-    else:
-        st.dataframe(
-            claims_table(found),
-            hide_index=True,
-            alt="Claims of the paper with their verdict",
-            row_height=96,
-            height="content",
-            column_order=list(CLAIM_COLUMNS),
-            column_config={
-                name: st.column_config.Column(width=width) for name, width in CLAIM_COLUMNS.items()
-            },
+def _other_sparsity(config: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """An input for another value of the setting that governs sparsity: the change, and the setting's name."""
+    if config["architecture"] in ("relu", "gated"):
+        weight = st.number_input(
+            "Another L1 weight", min_value=0.0, value=2 * config["l1_coefficient"], format="%g"
         )
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Test the claims at tour size", on_click=_test_claims, args=(study,), icon=":material/science:"
-        )
-        st.caption(f"Or `concordance verify {study} --preset standard`.")
+        return {"l1_coefficient": float(weight)}, "L1"
+    start = max(1, config["k"] // 2)
+    k = st.number_input("Another k", min_value=1, max_value=config["d_sae"], value=start, step=1)
+    return {"k": int(k)}, "k"
 
 
-def _test_claims(study: str) -> None:
-    """Queue the runs that are missing; `_claims_under_way` measures when all are there."""
-    st.session_state["claim_runs"] = attempt(lambda: client().claim_runs(study, "tour", CLAIM_SEEDS)) or []
-
-
-def _claims_under_way(study: str) -> None:
-    """Progress of the runs the claims wait for; measures once when they are done."""
-    runs = [client().run(run) for run in st.session_state.get("claim_runs", [])]
-    if any(run["state"] in ACTIVE for run in runs):
-        _watch_claim_runs()
-        return
-    st.session_state["claim_runs"] = []
-    lost = sum(run["state"] != "done" for run in runs)
-    if lost:
-        st.warning(
-            f"{lost} of the runs the claims need did not finish; resume them under Jobs, then test again."
-        )
-    elif runs:
-        with st.spinner("Measuring the claims"):
-            client().measure_claims(study, "tour", CLAIM_SEEDS)
-
-
-@st.fragment(run_every=2)
-def _watch_claim_runs() -> None:
-    stay_connected()
-    runs = [client().run(run) for run in st.session_state["claim_runs"]]
-    left = sum(run["state"] in ACTIVE for run in runs)
-    if not left:
-        st.rerun()
-    text = f"{left} of the {len(runs)} runs the claims need are under way; the figures appear here when all are done."
-    st.progress(1 - left / len(runs), text=text)
+def train(run: Run, changes: list[dict[str, Any]], seeds: list[int]) -> None:
+    """Queue the run's settings with each of `changes`, and add the runs to the set; for callbacks."""
+    settings = [{"preset": run["preset"], **run["config"], **change} for change in changes]
+    queued = attempt(lambda: client().launch(run["study"], settings, seeds, run["data_seed"]))
+    add_runs([one["id"] for one in queued or []])

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.widgets import PAGES, frame
-from engine.client import EngineError
+from app.connection import engine_down
+from app.frame import frame
+from app.widgets import PAGES
+from engine.client import EngineDown, EngineError
 
 page = st.navigation(
     {
@@ -26,5 +28,7 @@ st.logo(str(Path(__file__).with_name("logo.svg")), size="large")
 frame()
 try:
     page.run()
+except EngineDown:
+    engine_down()
 except EngineError as error:
     st.error(error.message)

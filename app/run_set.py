@@ -1,15 +1,27 @@
 """The SAEs of the chosen runs, their labels and every pair's matching."""
 
 import json
+import time
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import pandas as pd
+import streamlit as st
 
+from analyses.sae_sweep import recipe_name, sparsity_text
 from app.connection import cross_match, table
+from app.widgets import origin
 
 MAX_ROWS = 1000
+CROSS_UP_TO = 12  # SAEs that are matched across runs without being asked
+SAME_FEATURE = 0.7
+SHOW_PROGRESS_AFTER = 1.0
+RECIPE = (
+    "architecture", "k", "l1_coefficient", "control", "weight_decay", "orthogonality", "align_encoder",
+    "decoder_norm",
+)  # fmt: skip
+Run = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -22,37 +34,76 @@ class Sae:
     settings: int
 
 
-def by_settings(runs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The runs in groups of equal settings and data order, whose SAEs differ in the seed alone."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+@dataclass(frozen=True)
+class Group:
+    """Runs of equal settings and data order, whose SAEs differ in the seed alone.
+
+    `words` is what sets the settings apart from the other groups of the page; empty when there are none.
+    """
+
+    words: str
+    runs: tuple[Run, ...]
+    saes: tuple[Sae, ...]
+
+    @property
+    def id(self) -> str:
+        return str(self.runs[0]["id"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.runs[0]["config"]
+
+    @property
+    def is_world(self) -> bool:
+        return bool(self.config["source"] == "synthetic")
+
+
+def groups(runs: list[Run]) -> list[Group]:
+    """The runs by settings, every different SAE labelled."""
+    parts: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(json.dumps([run["config"], run["data_seed"]], sort_keys=True), []).append(run)
-    return list(groups.values())
-
-
-def differences(groups: list[list[dict[str, Any]]]) -> list[str]:
-    """What sets each group of runs apart, in at most two settings and the data order; empty for one group."""
-    firsts = [group[0] for group in groups]
-    names = [
-        name for name in firsts[0]["config"] if len({str(run["config"].get(name)) for run in firsts}) > 1
-    ]
-    orders = len({run["data_seed"] for run in firsts}) > 1
+        parts.setdefault(json.dumps([run["config"], run["data_seed"]], sort_keys=True), []).append(run)
+    together = list(parts.values())
+    words = differences([part[0] for part in together])
+    saes = _labelled(together, words)
     return [
-        " · ".join(
-            [f"{name} {run['config'].get(name)}" for name in names[:2]]
-            + ([f"data {run['data_seed']}"] if orders else [])
-        )
-        for run in firsts
+        Group(words[index], tuple(part), tuple(sae for sae in saes if sae.settings == index))
+        for index, part in enumerate(together)
     ]
 
 
-def label_saes(groups: list[list[dict[str, Any]]]) -> list[Sae]:
-    """Every different SAE of the runs; what sets its settings apart stands in its label."""
+def differences(runs: list[Run]) -> list[str]:
+    """What sets runs of different settings apart: the recipe, at most two other settings and the data order."""
+    varying = [
+        name for name in runs[0]["config"] if len({json.dumps(run["config"].get(name)) for run in runs}) > 1
+    ]
+    recipe = [name for name in varying if name in RECIPE]
+    others = [name for name in varying if name not in RECIPE][:2]
+    orders = len({run["data_seed"] for run in runs}) > 1
+    found = []
+    for run in runs:
+        config = run["config"]
+        words = [recipe_name(config)] if set(recipe) - {"k", "l1_coefficient"} else []
+        words += [sparsity_text(config)] if recipe else []
+        words += [setting(config, name) for name in others]
+        found.append(" · ".join([*words, *([f"data {run['data_seed']}"] if orders else [])]))
+    return found
+
+
+def setting(config: dict[str, Any], name: str) -> str:
+    """One setting in words."""
+    if name == "start_from":
+        return origin(config) or "from a random start"
+    return f"{name} {config.get(name)}"
+
+
+def _labelled(together: list[list[Run]], words: list[str]) -> list[Sae]:
     saes: list[Sae] = []
-    for index, (group, words) in enumerate(zip(groups, differences(groups), strict=True)):
-        run_of = {seed: run["id"] for run in reversed(group) for seed in run["seeds"]}
+    for index, part in enumerate(together):
+        run_of = {seed: run["id"] for run in reversed(part) for seed in run["seeds"]}
         for seed in sorted(run_of):
-            saes.append(Sae(run_of[seed], seed, f"{words} · seed {seed}" if words else f"seed {seed}", index))
+            label = f"{words[index]} · seed {seed}" if words[index] else f"seed {seed}"
+            saes.append(Sae(run_of[seed], seed, label, index))
     labels = [sae.label for sae in saes]
     return [
         sae if labels.count(sae.label) == 1 else replace(sae, label=f"{sae.run[:6]} · {sae.label}")
@@ -64,33 +115,96 @@ def pair_name(a: str, b: str) -> str:
     return f"{a} × {b}"
 
 
-def all_pairs(saes: list[Sae], subset: str) -> pd.DataFrame:
-    """One row per pair of SAEs: label_a, label_b, name, the columns of the table `pairs`, and same_settings."""
-    rows = []
-    for a, b in combinations(saes, 2):
-        if a.run == b.run:
-            found = table(a.run, "pairs", {"subset": subset, "seed_a": a.seed, "seed_b": b.seed})
-            if not len(found):
-                continue
-            summary = found.iloc[0].to_dict()
-        else:
-            summary = cross_match((a.run, a.seed), (b.run, b.seed), subset)[0]
-        names = {"label_a": a.label, "label_b": b.label, "name": pair_name(a.label, b.label)}
-        rows.append({**names, **summary, "subset": subset, "same_settings": a.settings == b.settings})
-    return pd.DataFrame(rows)
+def own_pairs(saes: tuple[Sae, ...], subset: str) -> pd.DataFrame:
+    """One row per pair of SAEs of the same run: the columns of the table `pairs`, and label_a, label_b, name,
+    run_a, run_b, same_settings."""
+    labels = {(sae.run, sae.seed): sae.label for sae in saes}
+    parts = []
+    for run in dict.fromkeys(sae.run for sae in saes):
+        rows = table(run, "pairs")
+        keys = [[(run, seed) for seed in rows[column]] for column in ("seed_a", "seed_b")]
+        rows = rows.assign(
+            label_a=[labels.get(key) for key in keys[0]],
+            label_b=[labels.get(key) for key in keys[1]],
+            run_a=run,
+            run_b=run,
+            same_settings=True,
+        )
+        parts.append(rows[(rows["subset"] == subset) & rows["label_a"].notna() & rows["label_b"].notna()])
+    found = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    names = [pair_name(a, b) for a, b in zip(found["label_a"], found["label_b"], strict=True)]
+    return found.assign(name=names)
 
 
-def matches(a: Sae, b: Sae, subset: str) -> pd.DataFrame:
-    """Every matched feature of a pair, most similar first, with label_a and label_b."""
-    if a.run == b.run:
-        found = table(a.run, "matches", {"subset": subset, "seed_a": a.seed, "seed_b": b.seed}, "rank")
+def all_pairs(saes: tuple[Sae, ...], subset: str) -> pd.DataFrame:
+    """`own_pairs`, and every pair of SAEs of different runs, matched now; shows how far it is when that takes long."""
+    found = own_pairs(saes, subset)
+    across = [(a, b) for a, b in combinations(saes, 2) if a.run != b.run]
+    bar, started, rows = st.empty(), time.monotonic(), []
+    for done, (a, b) in enumerate(across):
+        if time.monotonic() - started > SHOW_PROGRESS_AFTER:
+            bar.progress(done / len(across), text=f"Matching features: {done} of {len(across)} pairs")
+        summary, matched = cross_match((a.run, a.seed), (b.run, b.seed), subset)
+        rows.append(
+            {
+                **summary,
+                "shared_share": float((matched["cosine"].abs() >= SAME_FEATURE).mean()),
+                "subset": subset,
+                "seed_a": a.seed,
+                "seed_b": b.seed,
+                "label_a": a.label,
+                "label_b": b.label,
+                "run_a": a.run,
+                "run_b": b.run,
+                "name": pair_name(a.label, b.label),
+                "same_settings": a.settings == b.settings,
+            }
+        )
+    bar.empty()
+    parts = [part for part in (found, pd.DataFrame(rows)) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else found
+
+
+def matches(pair: dict[str, Any], subset: str) -> pd.DataFrame:
+    """Every matched feature of a row of `all_pairs`, most similar first, with label_a and label_b."""
+    if pair["run_a"] == pair["run_b"]:
+        rows = table(pair["run_a"], "matches", {"subset": subset})
+        own = (rows["seed_a"] == pair["seed_a"]) & (rows["seed_b"] == pair["seed_b"])
+        found = rows[own].sort_values("rank")
     else:
-        found = cross_match((a.run, a.seed), (b.run, b.seed), subset)[1]
-    return found.assign(label_a=a.label, label_b=b.label, subset=subset)
+        a, b = (pair["run_a"], pair["seed_a"]), (pair["run_b"], pair["seed_b"])
+        found = cross_match(a, b, subset)[1]
+    ends = {name: pair[name] for name in ("seed_a", "seed_b", "label_a", "label_b")}
+    return found.assign(**ends, subset=subset)
 
 
-def contexts(sae: Sae, feature: int) -> pd.DataFrame:
+def comparable(group: Group) -> tuple[Sae, ...]:
+    """The SAEs of a group that are matched with each other: all, or those of its largest run where they are many."""
+    sizes = {run["id"]: len(run["seeds"]) for run in group.runs}
+    if len(group.saes) <= CROSS_UP_TO or len(sizes) == 1:
+        return group.saes
+    largest = max(sizes, key=sizes.__getitem__)
+    return tuple(sae for sae in group.saes if sae.run == largest)
+
+
+def pair_matches(pairs: pd.DataFrame, subset: str) -> pd.DataFrame:
+    """Every matched feature of every row of `all_pairs`."""
+    parts = [matches(pair, subset) for pair in pairs.to_dict("records")]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def rows_of(group: Group, name: str, where: dict[str, Any] | None = None) -> pd.DataFrame:
+    """A table of all runs of a group; a seed that two runs hold is taken from the first."""
+    parts = []
+    for run in dict.fromkeys(sae.run for sae in group.saes):
+        rows = table(run, name, where)
+        seeds = [sae.seed for sae in group.saes if sae.run == run]
+        parts.append(rows[rows["seed"].isin(seeds)] if "seed" in rows else rows)
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+
+
+def contexts(run: str, seed: int, feature: int) -> pd.DataFrame:
     """Held-out contexts with the feature's largest activations: value, and the text with ⟦token⟧ in it."""
-    found = table(sae.run, "contexts", {"seed": sae.seed, "feature": feature}, "rank")
+    found = table(run, "contexts", {"seed": seed, "feature": feature}, "rank")
     text = found["before"] + "⟦" + found["token"] + "⟧" + found["after"]
     return found[["value"]].assign(context=text)

@@ -1,8 +1,10 @@
-"""Pieces every page uses: the frame, pictures with their exports, progress, live curves."""
+"""Pieces every page uses: words for a run, pictures with their exports, progress, live curves."""
 
+import re
 import time
 from functools import partial
 from itertools import count, islice
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -11,7 +13,8 @@ import streamlit as st
 
 from analyses.figures import to_csv
 from analyses.sae_consistency import LIVE_METRICS, training_curves
-from app.connection import client, has_browser, stay_connected
+from analyses.sae_sweep import recipe_name, sparsity_text
+from app.connection import client, has_browser
 from engine.client import EngineError
 
 EXPORT_WIDTH = 720
@@ -30,28 +33,6 @@ PAGES = {
     "new": "views/new.py",
     "jobs": "views/jobs.py",
 }
-
-
-def frame() -> None:
-    """The sidebar of every page: engine lamp and the running job; the page ends here when the engine is down."""
-    lamp = st.sidebar.empty()
-    lamp.caption(":red[●] Engine is down")
-    engine = client()
-    health = engine.health()
-    lamp.caption(f":green[●] Engine on {health['gpus'][0] if health['gpus'] else 'CPU'}")
-    for run in engine.runs(state="running", limit=1):
-        with st.sidebar:
-            _running_chip(run["id"])
-
-
-@st.fragment(run_every=2)
-def _running_chip(run_id: str) -> None:
-    stay_connected()
-    run = client().run(run_id)
-    if run["state"] != "running":
-        st.rerun()
-    show_progress(run)
-    st.page_link(PAGES["jobs"], label="Open the running job", query_params={"run": run_id})
 
 
 def show_progress(run: dict[str, Any]) -> None:
@@ -76,25 +57,73 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def size(count: float) -> str:
+    """An amount of memory or disk."""
+    return (
+        f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else "under 1 MB"
+    )
+
+
 def ago(moment: float) -> str:
     return f"{duration(max(time.time() - moment, 0))} ago"
 
 
-def state_badge(run: dict[str, Any]) -> str:
-    return f"{STATE_ICONS[run['state']]} {run['state']}"
+def progress_text(run: dict[str, Any]) -> str:
+    """Progress of a run in a table's cell."""
+    progress = run["progress"]
+    if run["queue_place"]:
+        return f"place {run['queue_place']}"
+    if not progress or not progress["total"]:
+        return ""
+    left = f", {duration(progress['eta_s'])} left" if progress["eta_s"] else ""
+    return f"{progress['stage']} {progress['done'] / progress['total']:.0%}{left}"
+
+
+def state_badge(state: str) -> str:
+    return f"{STATE_ICONS[state]} {state}"
+
+
+VARIES = {"order": "data order varies", "both": "start and data order vary"}
+
+
+def recipe(config: dict[str, Any]) -> str:
+    """The SAE's recipe in words: architecture and controls, sparsity, what varies between seeds, where it starts."""
+    words = [
+        recipe_name(config),
+        sparsity_text(config),
+        VARIES.get(config.get("seed_varies", ""), ""),
+        origin(config),
+    ]
+    return " · ".join(word for word in words if word)
+
+
+def origin(config: dict[str, Any]) -> str:
+    """Where the SAEs come from when not from a random start: "from run d61488", "from sae-a, sae-b"."""
+    start = config.get("start_from", "")
+    if start.startswith("run:"):
+        return f"from run {start.removeprefix('run:')[:6]}"
+    names = [PurePath(part.strip()).name for part in start.split(",") if part.strip()]
+    return f"from {', '.join(names[:2])}{' …' if len(names) > 2 else ''}" if names else ""
 
 
 def describe(run: dict[str, Any]) -> str:
     """A run in one line."""
     config = run["config"]
-    size = (
-        f"TopK k {config['k']}"
-        if config["architecture"] == "topk"
-        else f"ReLU L1 {config['l1_coefficient']:g}"
+    where = (
+        config["hook_point"]
+        if config["source"] == "language_model"
+        else f"{config.get('world', 'uniform')} world"
     )
-    where = config["hook_point"] if config["source"] == "language_model" else "synthetic world"
     seeds = ", ".join(map(str, run["seeds"]))
-    return f"{run['preset'] or 'custom'} · {where} · {size} · d_sae {config['d_sae']:,} · seeds {seeds} · {run['id'][:6]}"
+    return (
+        f"{run['preset'] or 'custom'} · {where} · {recipe(config)} · d_sae {config['d_sae']:,} · seeds {seeds} · "
+        f"{run['id'][:6]}"
+    )
+
+
+def literal(text: str) -> str:
+    """Text as it stands, where Streamlit would read markdown."""
+    return re.sub(r"([\\`*_\[\]<>$:~#|])", r"\\\1", text)
 
 
 def picture(figure: go.Figure, frame: pd.DataFrame, name: str, **chart: Any) -> None:

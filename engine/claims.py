@@ -15,9 +15,16 @@ NOT_TESTED = Measurement(None, None, None, 0, None, None, "not tested")
 
 
 def claim_runs(scheduler: Scheduler, study: str, preset: str, seeds: int) -> list[str]:
-    """Submit every run the claims need at a preset; the distinct ids in order."""
-    requests = [request for claim in find_study(study).claims for request in _requests(claim, preset, seeds)]
-    return list(dict.fromkeys(scheduler.submit(study, *request) for request in requests))
+    """Submit every run the claims need at a preset; the distinct ids. Runs of the same data and seeds train together."""
+    launches: dict[tuple[str, tuple[int, ...], int], list[dict[str, Any]]] = {}
+    for claim in find_study(study).claims:
+        for start, config, needed, data_seed in _requests(claim, preset, seeds):
+            data = scheduler.record(study, start, config, needed, data_seed)["fingerprint"]
+            launches.setdefault((data, tuple(needed), data_seed), []).append({"preset": start, **config})
+    ids: list[str] = []
+    for (_, chosen, data_seed), settings in launches.items():
+        ids += scheduler.submit_group(study, settings, list(chosen), data_seed)
+    return list(dict.fromkeys(ids))
 
 
 def _requests(claim: Claim, preset: str, seeds: int) -> list[tuple[str, dict[str, Any], list[int], int]]:

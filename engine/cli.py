@@ -325,10 +325,9 @@ def _claim_line(row: dict[str, Any]) -> str:
     if row["value"] is None:
         return f"{row['verdict']:<10}  {row['claim']}: paper {row['paper']}"
     interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
-    return (
-        f"{row['verdict']:<10}  {row['claim']}: {row['value']:.3f}{interval}, {row['seeds']} seeds; "
-        f"chance {row['chance']:.3f}; baseline {row['baseline']:.3f}; paper {row['paper']}"
-    )
+    beside = [f"{name} {row[name]:.3f}" for name in ("chance", "baseline") if row[name] is not None]
+    figures = "; ".join([f"{row['value']:.3f}{interval}, {row['seeds']} seeds", *beside, f"paper {row['paper']}"])
+    return f"{row['verdict']:<10}  {row['claim']}: {figures}"
 
 
 @app.command()

@@ -6,6 +6,16 @@ import pandas as pd
 import streamlit as st
 
 from app.connection import client, stay_connected
+from app.launches import (
+    LISTED,
+    Launch,
+    describe_launch,
+    launch_progress,
+    launches,
+    member_rows,
+    show_launch,
+    tally,
+)
 from app.widgets import (
     ACTIVE,
     PAGES,
@@ -13,8 +23,9 @@ from app.widgets import (
     all_curves,
     attempt,
     describe,
-    duration,
+    literal,
     live_curves,
+    progress_text,
     show_progress,
     show_refusal,
     state_badge,
@@ -29,43 +40,10 @@ ADVICE = {
 }
 
 
-def progress_text(run: dict[str, Any]) -> str:
-    progress = run["progress"]
-    if run["queue_place"]:
-        return f"place {run['queue_place']}"
-    if not progress or not progress["total"]:
-        return ""
-    left = f", {duration(progress['eta_s'])} left" if progress["eta_s"] else ""
-    return f"{progress['stage']} {progress['done'] / progress['total']:.0%}{left}"
-
-
-def listing(runs: list[dict[str, Any]]) -> None:
-    rows = [
-        {
-            "state": run["state"],
-            "run": describe(run),
-            "progress": progress_text(run),
-            "age": ago(run["created"]),
-            "open": f"jobs?run={run['id']}",
-        }
-        for run in runs
-    ]
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        alt="Jobs, newest first",
-        column_config={
-            "run": st.column_config.TextColumn(width="large"),
-            "progress": st.column_config.TextColumn(width="medium"),
-            "open": st.column_config.LinkColumn(display_text="open"),
-        },
-    )
-
-
 def detail(run_id: str) -> None:
     run = client().run(run_id)
-    st.subheader(describe(run))
-    st.markdown(state_badge(run))
+    st.subheader(literal(describe(run)))
+    st.markdown(state_badge(run["state"]))
     if run["state"] in ACTIVE:
         show_progress(run)
     if run["error"]:
@@ -109,36 +87,93 @@ def live(run_id: str) -> None:
         st.rerun()
 
 
+def choose(found: list[Launch]) -> tuple[Launch, dict[str, Any]]:
+    """The launch, and the run of it that is shown in detail, kept in the URL as ?run=id."""
+    asked = st.query_params.get("run")
+    of_run = {run["id"]: launch.id for launch in found for run in launch.runs}
+    if asked and asked not in of_run:
+        st.warning(f"There is no run {asked}; choose one below.")
+    by_id = {launch.id: launch for launch in found}
+    launch_id = st.selectbox(
+        "Job",
+        list(by_id),
+        index=list(by_id).index(of_run[asked]) if asked in of_run else 0,
+        format_func=lambda id: describe_launch(by_id[id]),
+    )
+    launch = by_id[launch_id]
+    runs = {run["id"]: run for run in launch.runs}
+    chosen = launch.runs[0]["id"]
+    if not launch.alone:
+        chosen = st.selectbox(
+            "Run of this launch",
+            list(runs),
+            index=list(runs).index(asked) if asked in runs else 0,
+            format_func=lambda run_id: describe(runs[run_id]),
+        )
+    st.query_params["run"] = chosen
+    return launch, runs[chosen]
+
+
+def listing(found: list[Launch]) -> None:
+    """Every job: launches folded, runs by themselves in one table."""
+    together = [launch for launch in found if not launch.alone]
+    if together:
+        st.subheader("Launches")
+    for launch in together:
+        if launch.active:
+            launch_progress(launch)
+        with st.expander(f"{describe_launch(launch)} · {tally(launch)} · {ago(launch.created)}"):
+            table(member_rows(launch), f"Runs of launch {launch.id}")
+    alone = [launch.runs[0] for launch in found if launch.alone]
+    if alone:
+        st.subheader("Single runs")
+        rows = [
+            {
+                "state": run["state"],
+                "run": describe(run),
+                "progress": progress_text(run),
+                "age": ago(run["created"]),
+                "open": f"jobs?run={run['id']}",
+            }
+            for run in alone
+        ]
+        table(rows, "Single runs, newest first")
+
+
+def table(rows: list[dict[str, Any]], alt: str) -> None:
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        alt=alt,
+        column_config={
+            "run": st.column_config.TextColumn(width="large"),
+            "progress": st.column_config.TextColumn(width="medium"),
+            "open": st.column_config.LinkColumn(display_text="open"),
+        },
+    )
+
+
 st.title("Jobs")
 show_refusal()
-runs = client().runs(limit=100)
-if not runs:
+found = launches(client().runs(limit=LISTED))
+if not found:
     st.info("No jobs yet. Launch one under Run › New, or start the tour on Home.")
     st.page_link(PAGES["new"], label="New run", icon=":material/add_circle:")
     st.stop()
 
-known = {run["id"]: run for run in runs}
-asked = st.query_params.get("run")
-if asked and asked not in known:
-    st.warning(f"There is no run {asked}; choose one below.")
-chosen = st.selectbox(
-    "Job",
-    list(known),
-    index=list(known).index(asked) if asked in known else 0,
-    format_func=lambda run_id: describe(known[run_id]),
-)
-st.query_params["run"] = chosen
-if known[chosen]["state"] in ACTIVE:
-    live(chosen)
+launch, run = choose(found)
+if not launch.alone:
+    show_launch(launch)
+if run["state"] in ACTIVE:
+    live(run["id"])
 else:
-    detail(chosen)
+    detail(run["id"])
 
-worker_output(chosen, expanded=known[chosen]["state"] == "failed")
+worker_output(run["id"], expanded=run["state"] == "failed")
 with st.expander("Settings and the command that asks for this run"):
-    st.code(known[chosen]["command"], language="bash", wrap_lines=True)
+    st.code(run["command"], language="bash", wrap_lines=True)
     settings = pd.DataFrame(
-        [(name, str(value)) for name, value in known[chosen]["config"].items()], columns=["field", "value"]
+        [(name, str(value)) for name, value in run["config"].items()], columns=["field", "value"]
     )
     st.dataframe(settings, hide_index=True, alt="Settings of the run")
-st.subheader("All jobs")
-listing(runs)
+listing(found)

@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from app.connection import client, studies
-from app.widgets import PAGES, attempt, duration, show_refusal
+from app.widgets import PAGES, attempt, duration, show_refusal, size
 from engine.client import EngineError
 
 
@@ -16,7 +16,11 @@ def launch(study: str, config: dict[str, Any], seeds: list[int], preset: str, da
 
 
 def shown(schema: dict[str, Any], values: dict[str, Any]) -> bool:
-    return all(values.get(name) == wanted for name, wanted in schema["only_if"].items())
+    """Whether the values of other fields let this one count; `only_if` names a value or a list of them."""
+    return all(
+        values.get(name) in (wanted if isinstance(wanted, list) else [wanted])
+        for name, wanted in schema["only_if"].items()
+    )
 
 
 def label(name: str, schema: dict[str, Any]) -> str:
@@ -29,6 +33,8 @@ def widget(name: str, schema: dict[str, Any], value: Any, key: str) -> Any:
     title = label(name, schema)
     if "enum" in schema:
         return st.selectbox(title, schema["enum"], index=schema["enum"].index(value), **common)
+    if schema["type"] == "boolean":
+        return st.toggle(title, value=bool(value), **common)
     low, high = schema.get("minimum"), schema.get("maximum", schema.get("exclusiveMaximum"))
     if schema["type"] == "integer":
         limits: dict[str, Any] = {"min_value": low, "max_value": high}
@@ -69,12 +75,6 @@ def section(fields: dict[str, Any], names: list[str], current: dict[str, Any], k
             used += 1
 
 
-def size(count: float) -> str:
-    return (
-        f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else "under 1 MB"
-    )
-
-
 def parse_seeds(text: str) -> list[int]:
     try:
         return [int(part) for part in text.replace(" ", "").split(",") if part]
@@ -98,6 +98,10 @@ if clone_id:
     except EngineError as error:
         st.warning(error.message)
 
+st.caption(
+    "SAEs trained with sae-lens, dictionary_learning or sparsify join their peers here from the command line, one folder per "
+    "seed: `concordance import FOLDER FOLDER … --hook-point blocks.5.hook_out`."
+)
 first, second = st.columns(2)
 study = first.selectbox("Study", list(known), format_func=lambda name: known[name]["title"])
 presets = list(known[study]["presets"])

@@ -6,9 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from app.connection import client, table
-from app.widgets import ACTIVE, PAGES, ago, attempt, describe, show_refusal, unused_seeds
+from app.launches import LISTED, Launch, describe_launch, launches, tally
+from app.widgets import ACTIVE, PAGES, ago, attempt, show_refusal, unused_seeds
 
 SEEDS = [0, 1, 2]
+SHOWN = 50
 
 
 def trained(seeds: list[int]) -> dict[str, Any] | None:
@@ -33,7 +35,7 @@ st.write(
 )
 show_refusal()
 
-runs = client().runs(limit=50)
+runs = client().runs(limit=LISTED)
 tours = [run for run in runs if run["preset"] == "tour"]
 first = trained(SEEDS)
 
@@ -61,23 +63,26 @@ def pw_mcc(run: dict[str, Any]) -> float | None:
     return float(pairs["pw_mcc_abs"].mean()) if len(pairs) else None
 
 
+def rows_of(launch: Launch) -> dict[str, Any]:
+    """A launch as a row of the table of runs."""
+    done = ",".join(run["id"] for run in launch.runs if run["state"] == "done")
+    view = "" if launch.alone else "&view=Sweep"
+    return {
+        "run": describe_launch(launch),
+        "state": launch.state if launch.alone else tally(launch),
+        "PW-MCC (alive)": pw_mcc(launch.runs[0]) if launch.alone else None,
+        "age": ago(launch.created),
+        "open": f"consistency?runs={done}{view}" if done else f"jobs?run={launch.runs[0]['id']}",
+    }
+
+
 st.subheader("Runs")
 if not runs:
     st.info("No runs yet. Start the tour above, or set up your own under Run › New.")
     st.page_link(PAGES["new"], label="New run", icon=":material/add_circle:")
 else:
-    rows = [
-        {
-            "run": describe(run),
-            "state": run["state"],
-            "PW-MCC (alive)": pw_mcc(run),
-            "age": ago(run["created"]),
-            "open": f"consistency?runs={run['id']}" if run["state"] == "done" else f"jobs?run={run['id']}",
-        }
-        for run in runs
-    ]
     st.dataframe(
-        pd.DataFrame(rows),
+        pd.DataFrame([rows_of(launch) for launch in launches(runs)[:SHOWN]]),
         hide_index=True,
         alt="Runs, newest first",
         placeholder="–",

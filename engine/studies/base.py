@@ -49,7 +49,7 @@ class Claim:
     rule: str
     baseline_name: str
     runs: Callable[[str], list[dict[str, Any]]]
-    measure: Callable[[list[dict[str, pa.Table]]], Measurement]
+    measure: Callable[[list[Mapping[str, pa.Table]]], Measurement]
     min_seeds: int = 3
 
 

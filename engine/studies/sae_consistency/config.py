@@ -156,7 +156,7 @@ class Config(StudyConfig):
     jumprelu_bandwidth: float = form_field(
         "Width of the rectangle through which thresholds are trained.",
         group="SAE",
-        default=0.1,
+        default=1.0,
         only_if={"architecture": "jumprelu"},
         advanced=True,
         gt=0,

@@ -39,39 +39,54 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 1024,
         "learning_rate": 3e-3,
         "checkpoint_every": 1000,
+        "jumprelu_bandwidth": 0.1,
         "n_match_points": 20,
+    },
+    "organism": {
+        "source": "synthetic",
+        "d_in": 40,
+        "n_true_features": 40,
+        "true_sparsity": 8,
+        "d_sae": 40,
+        "k": 8,
+        "n_steps": 4_000,
+        "batch_size": 512,
+        "learning_rate": 3e-3,
+        "checkpoint_every": 1000,
+        "jumprelu_bandwidth": 0.1,
+        "n_match_points": 10,
+    },
+    "sweep": {
+        "hook_point": "blocks.5.hook_out",
+        "n_tokens": 200_000,
+        "d_sae": 1152,
+        "n_steps": 800,
+        "batch_size": 512,
+        "learning_rate": 3e-3,
+        "checkpoint_every": 200,
+        "dead_after": 50_000,
+        "n_match_points": 0,
+        "functional_tokens": 0,
+        "explained_pairs": 0,
     },
 }
 
-
-SWEEP_BASE: dict[str, Any] = {
-    "preset": "standard",
-    "hook_point": "blocks.5.hook_out",
-    "n_tokens": 200_000,
-    "d_sae": 1152,
-    "n_steps": 1_000,
-    "learning_rate": 2e-3,
-    "checkpoint_every": 250,
-    "n_match_points": 0,
-    "functional_tokens": 0,
-    "explained_pairs": 0,
-}
-L0 = (16, 32, 64, 128)
-L1 = {"relu": (1.0, 2.0, 4.0, 8.0), "gated": (1.0, 2.0, 4.0, 8.0)}
+SPARSITIES = (16, 32, 64, 128)
+L1 = {"relu": (0.7, 1.2, 2.0, 3.2), "gated": (1.5, 2.7, 4.5, 7.0)}
 
 
 def _architectures() -> list[dict[str, Any]]:
     """Six architectures and the frozen-decoder control at four sparsities each."""
     grid: list[dict[str, Any]] = []
     for architecture in ("topk", "batch_topk", "matryoshka_batch_topk", "jumprelu"):
-        grid += [{"architecture": architecture, "k": k} for k in L0]
+        grid += [{"architecture": architecture, "k": k} for k in SPARSITIES]
     for architecture, weights in L1.items():
         grid += [{"architecture": architecture, "l1_coefficient": weight} for weight in weights]
-    grid += [{"architecture": "topk", "control": "frozen_decoder", "k": k} for k in L0]
-    return [{**SWEEP_BASE, **settings} for settings in grid]
+    grid += [{"architecture": "topk", "control": "frozen_decoder", "k": k} for k in SPARSITIES]
+    return [{"preset": "sweep", **settings} for settings in grid]
 
 
 SWEEPS: dict[str, list[dict[str, Any]]] = {
     "architectures": _architectures(),
-    "k": [{"preset": "standard", "k": k} for k in (8, 16, 32, 64, 128)],
+    "k": [{"preset": "sweep", "k": k} for k in (8, *SPARSITIES)],
 }

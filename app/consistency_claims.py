@@ -1,0 +1,84 @@
+"""The paper's claims on the consistency page, tested on this machine."""
+
+import pandas as pd
+import streamlit as st
+
+from analyses.sae_frames import claims_table
+from app.connection import client, stay_connected
+from app.widgets import ACTIVE, attempt
+from engine.client import EngineError
+
+CLAIM_SEEDS = 5
+CLAIM_COLUMNS = {
+    "Claim": 245, "Verdict": 90, "Here (mean)": 90, "95 % interval": 115, "Seeds": 55, "Chance": 65,
+    "Simple baseline": 115, "Paper": 160,
+}  # fmt: skip
+
+
+@st.cache_data(ttl=30, show_spinner=False)
+def _claims(study: str) -> pd.DataFrame:
+    return client().claims(study).to_pandas()
+
+
+def claims_section(study: str) -> None:
+    """The paper's claims, tested on this machine."""
+    st.subheader("The paper's claims, tested here")
+    _claims_under_way(study)
+    try:
+        found = _claims(study)
+    except EngineError as error:
+        st.error(error.message)
+        return
+    if found.empty:
+        st.caption("Not tested on this machine yet.")
+    else:
+        st.dataframe(
+            claims_table(found),
+            hide_index=True,
+            alt="Claims of the paper with their verdict",
+            row_height=96,
+            height="content",
+            column_order=list(CLAIM_COLUMNS),
+            column_config={
+                name: st.column_config.Column(width=width) for name, width in CLAIM_COLUMNS.items()
+            },
+        )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Test the claims at tour size", on_click=_test_claims, args=(study,), icon=":material/science:"
+        )
+        st.caption(f"Or `concordance verify {study} --preset standard`.")
+
+
+def _test_claims(study: str) -> None:
+    """Queue the runs that are missing; `_claims_under_way` measures when all are there."""
+    st.session_state["claim_runs"] = attempt(lambda: client().claim_runs(study, "tour", CLAIM_SEEDS)) or []
+
+
+def _claims_under_way(study: str) -> None:
+    """Progress of the runs the claims wait for; measures once when they are done."""
+    runs = [client().run(run) for run in st.session_state.get("claim_runs", [])]
+    if any(run["state"] in ACTIVE for run in runs):
+        _watch_claim_runs()
+        return
+    st.session_state["claim_runs"] = []
+    lost = sum(run["state"] != "done" for run in runs)
+    if lost:
+        st.warning(
+            f"{lost} of the runs the claims need did not finish; resume them under Jobs, then test again."
+        )
+    elif runs:
+        with st.spinner("Measuring the claims"):
+            client().measure_claims(study, "tour", CLAIM_SEEDS)
+        _claims.clear()
+
+
+@st.fragment(run_every=2)
+def _watch_claim_runs() -> None:
+    stay_connected()
+    runs = [client().run(run) for run in st.session_state["claim_runs"]]
+    left = sum(run["state"] in ACTIVE for run in runs)
+    if not left:
+        st.rerun()
+    text = f"{left} of the {len(runs)} runs the claims need are under way; the figures appear here when all are done."
+    st.progress(1 - left / len(runs), text=text)
