@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import lap
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from analyses.assignment import assign, assign_both
 from analyses.streams import stream_seed
 
 Floats = NDArray[np.floating[Any]]
@@ -63,21 +63,20 @@ def _unit_rows(features: ArrayLike, name: str) -> Floats:
     return (rows / np.where(norms == 0, 1, norms)).astype(np.float32)
 
 
+def _both(features_a: ArrayLike, features_b: ArrayLike) -> tuple[Floats, Floats]:
+    a, b = _unit_rows(features_a, "features_a"), _unit_rows(features_b, "features_b")
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"features_a has width {a.shape[1]} and features_b {b.shape[1]}; they must agree.")
+    return a, b
+
+
 def cosine_matrix(features_a: ArrayLike, features_b: ArrayLike) -> Floats:
     """Cosines (n × m) of the rows of `features_a` (n × d) and `features_b` (m × d); a zero row has cosine 0.
 
     Raises ValueError for empty, non-finite or differently wide input.
     """
-    a, b = _unit_rows(features_a, "features_a"), _unit_rows(features_b, "features_b")
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f"features_a has width {a.shape[1]} and features_b {b.shape[1]}; they must agree.")
+    a, b = _both(features_a, features_b)
     return a @ b.T
-
-
-def _assign(similarity: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of the matching of size min(n, m) with the largest total similarity."""
-    rows, columns = lap.lapjvs(-similarity, return_cost=False)
-    return np.asarray(rows, dtype=np.int64), np.asarray(columns, dtype=np.int64)
 
 
 def mean_correlation_coefficient(features_a: ArrayLike, features_b: ArrayLike, signed: bool = False) -> float:
@@ -85,39 +84,46 @@ def mean_correlation_coefficient(features_a: ArrayLike, features_b: ArrayLike, s
 
     Absolute cosine as in the paper; `signed=True` gives the authors' released variant. Raises ValueError.
     """
-    similarity = cosine_matrix(features_a, features_b)
-    if not signed:
-        similarity = np.abs(similarity)
-    return float(np.mean(similarity[_assign(similarity)], dtype=np.float64))
+    return float(np.mean(assign(*_both(features_a, features_b), signed).similarity, dtype=np.float64))
 
 
 def match(features_a: ArrayLike, features_b: ArrayLike) -> Match:
     """The optimal matching of two dictionaries (n × d and m × d). Raises ValueError."""
-    cosine = cosine_matrix(features_a, features_b)
-    similarity = np.abs(cosine)
-    rows, columns = _assign(similarity)
-    values = cosine[rows, columns].astype(np.float64)
-    order = np.lexsort((rows, -np.abs(values)))
-    signed = float(np.mean(cosine[_assign(cosine)], dtype=np.float64))
-    pairs = np.stack([rows, columns], axis=1)[order]
-    best = similarity.max(axis=1), similarity.max(axis=0)
-    return Match(pairs, values[order], float(np.abs(values).mean()), signed, *best)
+    a, b = _both(features_a, features_b)
+    found, signed = assign_both(a, b)
+    values = np.einsum("ij,ij->i", a[found.rows], b[found.columns]).astype(np.float64)
+    order = np.lexsort((found.rows, -np.abs(values)))
+    pairs = np.stack([found.rows, found.columns], axis=1)[order]
+    return Match(
+        pairs,
+        values[order],
+        mcc_abs=float(found.similarity.mean(dtype=np.float64)),
+        mcc_signed=float(signed.similarity.mean(dtype=np.float64)),
+        best_a=found.best_a,
+        best_b=found.best_b,
+        gap=max(found.gap, signed.gap),
+    )
+
+
+def random_direction_null(d: int, n_a: int, n_b: int, seed: int = 0) -> Null:
+    """MCC (absolute) of two random dictionaries, n_a × d and n_b × d, from the stream "null".
+
+    Simulated with 50 draws up to 128 features and 5 up to 2,500; above that the analytic level is given (draws = 0).
+    """
+    small, large = sorted((n_a, n_b))
+    return _simulated_null(d, small, large, 50 if large <= 128 else 5, seed)
 
 
 @cache
-def random_direction_null(d: int, n_a: int, n_b: int, draws: int = 5, seed: int = 0) -> Null:
-    """MCC (absolute) of two random dictionaries, n_a × d and n_b × d, from the stream "null".
-
-    Up to 2,500 features it is simulated, above that the analytic level is given (draws = 0).
-    """
-    if max(n_a, n_b) > SIMULATED_UP_TO:
+def _simulated_null(d: int, n_a: int, n_b: int, draws: int, seed: int) -> Null:
+    if n_b > SIMULATED_UP_TO:
         return Null(analytic_null(d, n_a, n_b), 0.0, 0)
     generator = np.random.default_rng(stream_seed("null", seed, d, n_a, n_b))
     values = [
         mean_correlation_coefficient(generator.standard_normal((n_a, d)), generator.standard_normal((n_b, d)))
         for _ in range(draws)
     ]
-    return Null(float(np.mean(values)), float(np.std(values, ddof=1)) if draws > 1 else 0.0, draws)
+    return Null(float(np.mean(values)), float(np.std(values, ddof=1)), draws)
 
 
 def analytic_null(d: int, n_a: int, n_b: int) -> float:

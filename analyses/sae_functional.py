@@ -91,7 +91,7 @@ def ablation_figure(ablations: Frame) -> go.Figure:
             x=ends,
             y=ticks,
             mode="text",
-            text=["" if np.isnan(value) else f" {value:.3g}" for value in mean],
+            text=["" if np.isnan(value) else f" {value:.2g}" for value in mean],
             textposition="middle right",
             hoverinfo="skip",
             customdata=[[name] for name in names],
@@ -101,7 +101,7 @@ def ablation_figure(ablations: Frame) -> go.Figure:
         )
         least, most = min(0.0, float(np.nanmin(low))), max(float(np.nanmax(ends)), 1e-6)
         figure.update_xaxes(
-            title_text=title, range=[1.1 * least, most + 0.5 * (most - least)], nticks=4, col=column
+            title_text=title, range=[1.1 * least, most + 0.6 * (most - least)], nticks=4, col=column
         )
     figure.update_yaxes(showgrid=False, ticks="", type="category")
     seeds = table["seed"].nunique()

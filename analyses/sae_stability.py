@@ -199,6 +199,7 @@ def contribution_figure(matches: Frame, null: float | None = None, subset: str =
             title="What each frequency adds to PW-MCC",
             subtitle=words,
             alt=f"Bars of contributions by frequency, never-firing first: {parts}; they add up to {words}.",
+            height=460,
         )
     )
 
@@ -329,7 +330,7 @@ def code_figure(matches: Frame, subset: str = "alive") -> go.Figure:
         title="Do matched features fire alike?",
         subtitle="line: mean, band: 10th to 90th percentile, points: matched pairs",
         alt=f"Scatter of agreement of codes against |cosine| of {len(table):,} matched pairs: {'; '.join(words)}.",
-    ).update_layout(showlegend=False, margin_t=88)
+    ).update_layout(showlegend=False, margin_t=92, title={"y": 0.96, "yanchor": "top"})
 
 
 def _add_codes(figure: go.Figure, rows: pd.DataFrame, name: str, column: int) -> None:

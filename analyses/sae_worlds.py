@@ -102,7 +102,7 @@ def recovery_by_frequency(gt_features: Frame) -> go.Figure:
         "|cosine| %{y:.3f}<extra>seed %{customdata[0]}</extra>",
     )
     ends = []
-    for index, (column, name) in enumerate((("similarity", "matched |cosine|"), ("score", "F1"))):
+    for index, (column, name) in enumerate((("similarity", "|cosine|"), ("score", "F1"))):
         seeds = table.groupby([place, "seed"])[column].mean().groupby(level=0)
         mean, low, high = seeds.mean(), seeds.min(), seeds.max()
         bins = mean.index.to_numpy()
@@ -139,7 +139,7 @@ def recovery_by_frequency(gt_features: Frame) -> go.Figure:
     )
     figure.update_yaxes(title_text="|cosine| and F1", range=[-0.03, 1.04])
     unmatched = int(table["feature"].isna().sum()) // max(table["seed"].nunique(), 1)
-    note = f"; {unmatched:,} unmatched count 0" if unmatched else ""
+    note = f"; {unmatched:,} unmatched as 0" if unmatched else ""
     order = "" if len(edges) == 0 or low_end == high_end else "rare to frequent: "
     return legend_below(
         finish(

@@ -17,6 +17,11 @@ from app.widgets import picture
 
 AT_CHANCE = 0.1
 VARIES = {"init": "random starts differ", "order": "data orders differ", "both": "both differ"}
+AGAIN = {
+    "init": "other random starts on data in one order",
+    "order": "one random start on data in other orders",
+    "both": "other starts and other orders",
+}
 PAIR_COLUMNS = {
     "name": "Pair",
     "pw_mcc_abs": "PW-MCC (decoders)",
@@ -104,9 +109,9 @@ def vary_order(focus: Group, known: set[str]) -> None:
         width="stretch",
     )
     note.caption(
-        "Trains the same settings again in which "
-        + " and in which ".join(VARIES[kind] for kind in missing)
-        + " between the seeds; they join this page. Equal starts that drift apart show what the data's order decides."
+        f"Trains the same settings again, seeds {', '.join(map(str, run['seeds']))}: "
+        + ", then ".join(AGAIN[kind] for kind in missing)
+        + ". They join this page. Equal starts that drift apart show what the data's order decides."
     )
 
 
