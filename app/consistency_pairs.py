@@ -6,11 +6,13 @@ import pandas as pd
 import streamlit as st
 
 from analyses import sae_consistency as pictures
+from analyses.figures import legend_below
 from app import run_set
 from app.run_set import Group, Sae
 from app.widgets import picture
 
 WITH_MOST = 3
+LONG_LABEL = 24  # characters, beyond which the pictures need the whole width
 
 
 def pairs_view(groups: list[Group], focus: Group, subset: str) -> None:
@@ -27,25 +29,26 @@ def pairs_view(groups: list[Group], focus: Group, subset: str) -> None:
         return
     null = float(pairs["null_mean"].mean())
     st.session_state["pair_names"] = list(pairs["name"])
-    left, right = st.columns(2)
+    wide = max(len(sae.label) for sae in saes) > LONG_LABEL
+    left, right = (st.container(), st.container()) if wide else st.columns(2)
     with left:
-        picture(
-            pictures.consistency_heatmap(pairs, [sae.label for sae in saes], subset=subset),
-            pairs,
-            "heatmap",
-            on_select=on_cell,
-            selection_mode="points",
-        )
-        st.caption("Click a cell to see its matched features below.")
-        if not pairs["same_settings"].all():
-            st.caption(
-                "SAEs of different settings but the same seed can start from the same dictionary; part of their agreement is "
-                "that start."
-            )
+        heat_map(pairs, saes, subset)
     with right:
         together = run_set.pair_matches(pairs, subset)
-        picture(pictures.matched_cosine_curve(together, null, subset), together, "cosine-curves")
+        figure = pictures.matched_cosine_curve(together, null, subset)
+        picture(legend_below(figure) if wide else figure, together, "cosine-curves")
     features(pairs, null, subset)
+
+
+def heat_map(pairs: pd.DataFrame, saes: tuple[Sae, ...], subset: str) -> None:
+    figure = pictures.consistency_heatmap(pairs, [sae.label for sae in saes], subset=subset)
+    picture(figure, pairs, "heatmap", on_select=on_cell, selection_mode="points")
+    st.caption("Click a cell to see its matched features below.")
+    if not pairs["same_settings"].all():
+        st.caption(
+            "SAEs of different settings but the same seed can start from the same dictionary; part of their agreement is "
+            "that start."
+        )
 
 
 def compared(groups: list[Group], focus: Group) -> tuple[Sae, ...]:
@@ -66,12 +69,13 @@ def compared(groups: list[Group], focus: Group) -> tuple[Sae, ...]:
         placeholder="up to three other settings",
     )
     st.query_params["with"] = ",".join(chosen)
-    shown = tuple(sae for group in (focus, *(others[run] for run in chosen)) for sae in group.saes)
+    shown = run_set.groups([run for group in (focus, *(others[id] for id in chosen)) for run in group.runs])
+    found = tuple(sae for group in shown for sae in group.saes)
     st.caption(
         f"The set holds {len(saes)} SAEs, too many to match each with each: here are those of the settings in focus, and "
-        f"of those chosen to compare{', each with its own seeds only' if len(shown) > run_set.CROSS_UP_TO else ''}."
+        f"of those chosen to compare{', each with its own seeds only' if len(found) > run_set.CROSS_UP_TO else ''}."
     )
-    return shown
+    return found
 
 
 def on_cell() -> None:

@@ -226,24 +226,25 @@ def worth(
 ) -> None:
     """What does not depend on the threshold: frequency, redundancy, functional weight, meaning, the dictionaries."""
     overlap_sentence(pairs)
-    features, quality = run_set.rows_of(focus, "features"), run_set.rows_of(focus, "saes")
+    features = run_set.rows_of(focus, "features")
     null = float(pairs["null_mean"].mean())
     left, right = st.columns(2)
     with left:
         picture(pictures.contribution_figure(matches, null, subset), matches, "contributions")
     with right:
-        figure = pictures.one_to_one_figure(features, matches, subset)
-        picture(figure, features, "one-to-one")
+        picture(pictures.one_to_one_figure(features, matches, subset), features, "one-to-one")
     if not focus.is_world:
-        functional(focus, subset)
+        ablated(focus)
     left, right = st.columns(2)
     with left:
         picture(pictures.alignment_histogram(features), features, "alignment")
     with right:
-        st.markdown("**The dictionaries**")
-        st.dataframe(
-            pictures.dictionary_table(quality), hide_index=True, alt="What each seed's dictionary looks like"
-        )
+        if not focus.is_world:
+            explained(focus, subset)
+        else:
+            dictionaries(focus)
+    if not focus.is_world:
+        dictionaries(focus)
 
 
 def overlap_sentence(pairs: pd.DataFrame) -> None:
@@ -257,19 +258,31 @@ def overlap_sentence(pairs: pd.DataFrame) -> None:
     )
 
 
-def functional(focus: Group, subset: str) -> None:
-    """Ablations in the language model and the likeness of explanations, or what to set to have them measured."""
-    ablations, explained = (run_set.rows_of(focus, name) for name in ("ablations", "explanations"))
-    left, right = st.columns(2)
-    with left:
-        if ablations.empty:
-            st.info(
-                "Not ablated in this run. Set functional_tokens above 0 under New, for two seeds or more."
-            )
-        else:
-            picture(pictures.ablation_figure(ablations), ablations, "ablations")
-    with right:
-        if explained.empty:
-            st.info("Meanings not compared in this run. Set explained_pairs above 0 under New.")
-        else:
-            picture(pictures.explanation_figure(explained, subset), explained, "explanations")
+def ablated(focus: Group) -> None:
+    """What the language model loses without stable and unstable features, or what to set to have it measured."""
+    ablations = run_set.rows_of(focus, "ablations")
+    if ablations.empty:
+        st.info("Not ablated in this run. Set functional_tokens above 0 under New, for two seeds or more.")
+    else:
+        picture(pictures.ablation_figure(ablations), ablations, "ablations")
+
+
+def explained(focus: Group, subset: str) -> None:
+    """Whether matched features mean the same, or what to set to have it measured."""
+    found = run_set.rows_of(focus, "explanations")
+    if found.empty:
+        st.info("Meanings not compared in this run. Set explained_pairs above 0 under New.")
+    else:
+        picture(pictures.explanation_figure(found, subset), found, "explanations")
+
+
+def dictionaries(focus: Group) -> None:
+    """What each seed's dictionary looks like: a measure a row, a seed a column."""
+    st.markdown("**The dictionaries**")
+    found = pictures.dictionary_table(run_set.rows_of(focus, "saes"))
+    shown = pd.DataFrame(
+        {f"seed {row['Seed']:.0f}": row.drop("Seed").map("{:,.4g}".format) for _, row in found.iterrows()}
+    )
+    st.dataframe(
+        shown.rename_axis("measure").reset_index(), hide_index=True, alt="Every seed's dictionary in numbers"
+    )

@@ -96,7 +96,9 @@ def on_point(key: str, groups: list[Group]) -> None:
     for group in groups:
         if run in {other["id"] for other in group.runs}:
             st.session_state["view"], st.session_state["focus"] = "Pairs", group.id
-            st.session_state["pair"] = next(iter(own_pairs(group.saes, "all")["name"]), None)
+            names = own_pairs(group.saes, "all")["name"]
+            if len(names):
+                st.session_state["pair"] = names.iloc[0]
 
 
 def start_sweep() -> None:

@@ -22,6 +22,12 @@ AGAIN = {
     "order": "one random start on data in other orders",
     "both": "other starts and other orders",
 }
+TRUTH_TITLES = {
+    "GT-MCC (|cosine|)": "GT-MCC",
+    "GT-MCC (signed cosine)": "signed",
+    "F1 (mean over true features)": "F1",
+    "Uniqueness (true features per latent)": "unique",
+}
 PAIR_COLUMNS = {
     "name": "Pair",
     "pw_mcc_abs": "PW-MCC (decoders)",

@@ -10,13 +10,13 @@ import streamlit as st
 from app.connection import client, stay_connected
 from app.widgets import (
     ACTIVE,
+    STATE_ICONS,
     attempt,
     describe,
     duration,
     literal,
     progress_text,
     show_progress,
-    state_badge,
 )
 from engine.client import RESUMABLE
 
@@ -158,27 +158,28 @@ def members(launch_id: str) -> Launch | None:
     return next(iter(launches(runs)), None)
 
 
-def show_launch(launch: Launch) -> None:
-    """State, words, bar and buttons of a launch; refreshes itself while it is active."""
+def show_launch(launch: Launch, named: bool = True) -> None:
+    """State, name, bar and buttons of a launch; refreshes itself while it is active."""
     if launch.active:
-        _watch(launch.id, launch.count("done"))
+        _watch(launch.id, launch.count(*ACTIVE), named)
     else:
-        _lines(launch)
+        _lines(launch, named)
 
 
 @st.fragment(run_every=1)
-def _watch(launch_id: str, done: int) -> None:
+def _watch(launch_id: str, left: int, named: bool) -> None:
     """Runs the page again when a run of the launch has come to its end, so that its figures appear."""
     stay_connected()
     launch = members(launch_id)
-    if launch is None or not launch.active or launch.count("done") != done:
+    if launch is None or launch.count(*ACTIVE) != left:
         st.rerun()
     else:
-        _lines(launch)
+        _lines(launch, named)
 
 
-def _lines(launch: Launch) -> None:
-    st.markdown(f"{state_badge(launch.state)} {literal(describe_launch(launch))} · {tally(launch)}")
+def _lines(launch: Launch, named: bool) -> None:
+    name = f"{literal(describe_launch(launch))} · " if named else ""
+    st.markdown(f"{STATE_ICONS[launch.state]} {name}{tally(launch)}")
     if launch.active:
         launch_progress(launch)
     for error in dict.fromkeys(run["error"] for run in launch.runs if run["error"]):

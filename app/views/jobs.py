@@ -163,7 +163,7 @@ if not found:
 
 launch, run = choose(found)
 if not launch.alone:
-    show_launch(launch)
+    show_launch(launch, named=False)
 if run["state"] in ACTIVE:
     live(run["id"])
 else:

@@ -1,5 +1,6 @@
 """Run › New: a form made from the study's Config, its cost, and the exact command."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -66,10 +67,11 @@ def form(schema: dict[str, Any], values: dict[str, Any], key: str) -> dict[str, 
 
 
 def section(fields: dict[str, Any], names: list[str], current: dict[str, Any], key: str) -> None:
-    columns = st.columns(3)
+    columns: Sequence[Any] = ()
     used = 0
     for name in names:
         if shown(fields[name], current):
+            columns = columns or st.columns(3)
             with columns[used % 3]:
                 current[name] = widget(name, fields[name], current[name], key)
             used += 1

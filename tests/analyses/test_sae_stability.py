@@ -251,5 +251,5 @@ def test_many_rows_are_quick() -> None:
     for action in actions:
         start = time.process_time()
         figure = action()
-        assert time.process_time() - start < 3
+        assert time.process_time() - start < 1
         assert sum(len(trace.x) for trace in figure.data) < 10_000

@@ -128,7 +128,7 @@ def test_equal_l0_is_linear_in_the_logarithm_and_never_extrapolates() -> None:
     found = at_equal_l0(pd.concat([a, b]), "A", "B", "pw_mcc_abs")
     assert found["l0"].tolist() == [10, 100]
     np.testing.assert_allclose(found["a"], [0.5, 1])
-    np.testing.assert_allclose(found["difference"], [0, 0.5])
+    np.testing.assert_allclose(found["difference"], [0, 0.5], atol=1e-12)
     far = b.assign(l0=[200.0, 300.0])
     assert at_equal_l0(pd.concat([a, far]), "A", "B", "pw_mcc_abs").empty
     assert list(at_equal_l0(a, "A", "none", "pw_mcc_abs").columns) == ["l0", "a", "b", "difference"]

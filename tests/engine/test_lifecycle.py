@@ -202,4 +202,4 @@ def test_claims_are_measured_on_finished_runs_only_and_stored(engine: Client) ->
     rows = engine.measure_claims("sae_consistency", "world", 5)
     assert {row["verdict"] for row in rows} == {"not tested"}
     assert len(engine.runs()) == before
-    assert engine.claims("sae_consistency").num_rows == len(rows) == 6
+    assert engine.claims("sae_consistency").num_rows == len(rows) == 23
