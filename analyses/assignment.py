@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+from scipy.sparse.csgraph import maximum_bipartite_matching, min_weight_full_bipartite_matching
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -118,9 +118,14 @@ def _solve_by_edges(a: Floats, b: Floats, signs: Sequence[bool], tolerance: floa
 def _certified(a: Floats, b: Floats, lists: "_Lists", tolerance: float) -> tuple[Integers, Floats, float]:
     """Column and similarity of every row, and the gap."""
     edges, caps = lists.edges(), lists.caps()
-    index = np.arange(len(a), dtype=np.int32)  # the pairs (i, i): with them every row can be matched
-    cosine = np.einsum("ij,ij->i", a, b[: len(a)])
-    edges = _merged([edges, _Edges(index, index, cosine if lists.signed else np.abs(cosine))])
+    while (short := _short_of_partners(edges, (len(a), len(b)))) is not None:
+        rows, columns = short
+        import os
+        if 'V' in os.environ: print('short', len(rows), len(columns))
+        more = _Lists(lists.signed, (len(rows), len(columns)), lists.noise)
+        _sweep(a[rows], b[columns], [more])
+        new = more.edges()
+        edges = _merged([edges, _Edges(rows[new.row], columns[new.column], new.similarity)])
     for _ in range(ROUNDS):
         partner, similarity, u, v = _matching_and_prices(edges, (len(a), len(b)))
         import os, time
@@ -158,6 +163,30 @@ def _merged(parts: Sequence[_Edges]) -> _Edges:
     pair = pair[order]
     order = order[np.diff(pair, prepend=-1) != 0]
     return _Edges(row[order], column[order], similarity[order])
+
+
+def _short_of_partners(edges: _Edges, shape: tuple[int, int]) -> tuple[Integers, Integers] | None:
+    """Where `edges` cannot match every row: the rows that compete for too few columns, and the columns left over
+    (the over- and the underdetermined part of Dulmage & Mendelsohn 1958, which no edge joins). None where they can.
+    """
+    import time; t0=time.time()
+    starts = np.searchsorted(edges.row, np.arange(shape[0] + 1))
+    graph = csr_array((np.ones(len(edges.row), np.int8), edges.column, starts), shape=shape)
+    partner = maximum_bipartite_matching(graph, perm_type="column")
+    import os
+    if 'V' in os.environ: print('hk', time.time()-t0)
+    if np.all(partner >= 0):
+        return None
+    matched = np.flatnonzero(partner >= 0)
+    owner = np.full(shape[1], -1)
+    owner[partner[matched]] = matched
+    rows, columns = partner < 0, owner < 0
+    for reached, own, other, step in ((rows, partner, owner, graph.T.tocsr()), (columns, owner, partner, graph)):
+        before = -1
+        while before < (before := np.count_nonzero(reached)):
+            met = np.flatnonzero((step.astype(np.int32) @ reached.astype(np.int32)) > 0)
+            reached[other[met][other[met]>=0]] = True
+    return np.flatnonzero(rows).astype(np.int32), np.flatnonzero(columns).astype(np.int32)
 
 
 def _matching_and_prices(edges: _Edges, shape: tuple[int, int]) -> tuple[Integers, Floats, Floats, Floats]:
@@ -216,7 +245,6 @@ def _beyond(
     b = b[columns]
     slack = 2.0**-21 * max(1.0, np.abs(u).max(), v.max())  # more than float32 rounds s − u − v by
     total = 0
-    per_column = _Best(len(columns), NEW_PARTNERS, 0.0)
     for i in range(0, len(rows), TILE[0]):
         own = rows[i : i + TILE[0]]
         best = _Best(len(own), NEW_PARTNERS, 0.0)
@@ -233,7 +261,6 @@ def _beyond(
             over = value - u[own[row]] - v[other[column]]
             np.maximum.at(excess, own[row], over)
             best.offer(row, other[column], over, value)
-            per_column.offer(column + j, own[row], over, value)
         row, column, value = best.kept()
         found.append(_Edges(own[row].astype(np.int32), column, value))
     print("looked at", total / len(a) / len(b) / 1.0)

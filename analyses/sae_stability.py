@@ -96,7 +96,11 @@ def stability_histogram(frame: pd.DataFrame, threshold: float = 0.7) -> go.Figur
         figure.add_bar(
             x=ticks,
             y=100 * counts[name] / len(frame),
-            marker={"color": color, "line": {"color": "white", "width": 1}},
+            marker={
+                "color": color,
+                "line": {"color": "white", "width": 1},
+                "pattern": {"shape": "/" if name == "never fires" else ""},
+            },
             name=name,
             customdata=[[i, int(count), name] for i, count in enumerate(counts[name])],
             hovertemplate="%{customdata[1]:,} features (%{y:.1f} %), %{customdata[2]}<br>back in %{x} other seeds"
@@ -184,9 +188,7 @@ def contribution_figure(matches: Frame, null: float | None = None, subset: str =
         customdata=data,
         hovertemplate=hover + "<extra></extra>",
     )
-    figure.update_xaxes(
-        title_text="Lower frequency of the pair (% of vectors), + what it adds", type="category"
-    )
+    figure.update_xaxes(title_text="Lower frequency (% of vectors), + what it adds", type="category")
     top = max(total, float(bins["percent"].max()) / 100, null or 0)
     figure.update_yaxes(title_text="Part of PW-MCC, share of features", range=[0, 1.12 * top])
     null_line(figure, null)
@@ -211,7 +213,7 @@ def _contributions(table: pd.DataFrame) -> pd.DataFrame:
     weight = 1 / (groups.transform("size").to_numpy() * groups.ngroups)
     edges, place = log_spaced_bins(table[["frequency_a", "frequency_b"]].min(axis=1))
     n = max(len(edges), 1)
-    stats = pd.Series(similarity).groupby(place).agg(["size", "mean", "std"]).reindex(range(n))
+    stats = pd.Series(similarity).groupby(place).agg(["size", "mean"]).reindex(range(n))
     return pd.DataFrame(
         {
             "low": np.concatenate([[0.0], edges[:-1]]),

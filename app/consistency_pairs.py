@@ -29,10 +29,11 @@ def pairs_view(groups: list[Group], focus: Group, subset: str) -> None:
         return
     null = float(pairs["null_mean"].mean())
     st.session_state["pair_names"] = list(pairs["name"])
-    wide = max(len(sae.label) for sae in saes) > LONG_LABEL
+    longest = max(len(sae.label) for sae in saes)
+    wide = longest > LONG_LABEL
     left, right = (st.container(), st.container()) if wide else st.columns(2)
     with left:
-        heat_map(pairs, saes, subset)
+        heat_map(pairs, saes, subset, room=6 * longest if wide else 0)
     with right:
         together = run_set.pair_matches(pairs, subset)
         figure = pictures.matched_cosine_curve(together, null, subset)
@@ -40,8 +41,10 @@ def pairs_view(groups: list[Group], focus: Group, subset: str) -> None:
     features(pairs, null, subset)
 
 
-def heat_map(pairs: pd.DataFrame, saes: tuple[Sae, ...], subset: str) -> None:
+def heat_map(pairs: pd.DataFrame, saes: tuple[Sae, ...], subset: str, room: int) -> None:
+    """The matrix of every two SAEs, with `room` pixels more for long labels below it."""
     figure = pictures.consistency_heatmap(pairs, [sae.label for sae in saes], subset=subset)
+    figure.update_layout(height=figure.layout.height + room)
     picture(figure, pairs, "heatmap", on_select=on_cell, selection_mode="points")
     st.caption("Click a cell to see its matched features below.")
     if not pairs["same_settings"].all():
@@ -68,7 +71,8 @@ def compared(groups: list[Group], focus: Group) -> tuple[Sae, ...]:
         max_selections=WITH_MOST,
         placeholder="up to three other settings",
     )
-    st.query_params["with"] = ",".join(chosen)
+    if chosen or asked != [""]:
+        st.query_params["with"] = ",".join(chosen)
     shown = run_set.groups([run for group in (focus, *(others[id] for id in chosen)) for run in group.runs])
     found = tuple(sae for group in shown for sae in group.saes)
     st.caption(

@@ -12,7 +12,7 @@ from app.connection import client, table
 from app.consistency_pairs import chosen_row, fires, page_of, show_contexts
 from app.consistency_parts import add_runs
 from app.run_set import Group, Run, Sae
-from app.widgets import attempt, picture
+from app.widgets import attempt, is_pooled, picture
 
 THRESHOLD = 0.7
 POOL_IGNORES = (
@@ -169,7 +169,7 @@ def stable_dictionary(focus: Group, frame: pd.DataFrame, threshold: float, known
         )
         kept = (frame["seeds"] >= m - 1).sum() / max(frame["seed"].nunique(), 1)
         note.caption(
-            f"About {kept:,.0f} of {focus.config['d_sae']:,} features, shared by {m} of {n_seeds} seeds at |cosine| ≥ "
+            f"About {kept:,.0f} of {focus.config['d_sae']:,} features, shared by {m} or more of {n_seeds} seeds at |cosine| ≥ "
             f"{threshold:g}. It is evaluated on the same held-out vectors and joins this page."
         )
         made = [other for other in known if pooled_from(other, run)]
@@ -185,7 +185,7 @@ def _pool(run_id: str, min_seeds: int, threshold: float) -> None:
 
 def pooled_from(other: Run, run: Run) -> bool:
     """Whether a run evaluates a dictionary pooled from this one: the same data and training, started from `pooled`."""
-    if "/pooled/" not in other["config"].get("start_from", "") or other["data_seed"] != run["data_seed"]:
+    if not is_pooled(other["config"]) or other["data_seed"] != run["data_seed"]:
         return False
     one, two = other["config"], run["config"]
     same = all(one[name] == two.get(name) for name in one if name not in POOL_IGNORES)
@@ -212,6 +212,7 @@ def compare_dictionaries(run: Run, made: list[Run]) -> None:
         pd.DataFrame(rows),
         hide_index=True,
         alt="The original dictionary and those pooled from it",
+        placeholder="–",
         column_config={
             "fvu": st.column_config.NumberColumn("FVU", format="%.4f"),
             "l0": st.column_config.NumberColumn("L0", format="%.2f"),

@@ -10,7 +10,7 @@ import streamlit as st
 from analyses.sae_sweep import X, Y, sweep_figure, sweep_row, sweep_table
 from app.connection import client, studies, table
 from app.consistency_parts import STUDY, add_runs
-from app.run_set import Group, own_pairs
+from app.run_set import Group, Run, own_pairs
 from app.widgets import attempt, duration, picture, size
 from engine.client import EngineError
 
@@ -79,12 +79,13 @@ def numbers(frame: pd.DataFrame) -> None:
 
 def sweep_rows(groups: list[Group], subset: str) -> pd.DataFrame:
     """One row a run of the set, from its own pairs."""
-    rows = []
-    for group in groups:
-        for run in group.runs:
-            pairs = table(run["id"], "pairs")
-            rows.append(sweep_row(run, table(run["id"], "saes"), pairs[pairs["subset"] == subset], subset))
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_row(run["id"], subset, run) for group in groups for run in group.runs])
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def _row(run_id: str, subset: str, _run: Run) -> dict[str, Any]:
+    pairs = table(run_id, "pairs")
+    return sweep_row(_run, table(run_id, "saes"), pairs[pairs["subset"] == subset], subset)
 
 
 def on_point(key: str, groups: list[Group]) -> None:

@@ -13,10 +13,9 @@ from analyses.sae_worlds import allocation_figure, cosine_decay, recovery_by_fre
 from app import run_set
 from app.consistency_parts import STRIPS, train
 from app.run_set import Group
-from app.widgets import picture
+from app.widgets import VARIES, picture
 
 AT_CHANCE = 0.1
-VARIES = {"init": "random starts differ", "order": "data orders differ", "both": "both differ"}
 AGAIN = {
     "init": "other random starts on data in one order",
     "order": "one random start on data in other orders",

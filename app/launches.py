@@ -166,7 +166,18 @@ def show_launch(launch: Launch, named: bool = True) -> None:
         _lines(launch, named)
 
 
-@st.fragment(run_every=1)
+@st.fragment(run_every=2)
+def watch_bar(launch_id: str) -> None:
+    """The bar of an active launch by itself."""
+    stay_connected()
+    launch = members(launch_id)
+    if launch is None or not launch.active:
+        st.rerun()
+    else:
+        launch_progress(launch)
+
+
+@st.fragment(run_every=2)
 def _watch(launch_id: str, left: int, named: bool) -> None:
     """Runs the page again when a run of the launch has come to its end, so that its figures appear."""
     stay_connected()

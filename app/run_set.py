@@ -11,7 +11,7 @@ import streamlit as st
 
 from analyses.sae_sweep import recipe_name, sparsity_text
 from app.connection import cross_match, table
-from app.widgets import origin
+from app.widgets import VARIES, origin
 
 MAX_ROWS = 1000
 CROSS_UP_TO = 12  # SAEs that are matched across runs without being asked
@@ -20,6 +20,10 @@ SHOW_PROGRESS_AFTER = 1.0
 RECIPE = (
     "architecture", "k", "l1_coefficient", "control", "weight_decay", "orthogonality", "align_encoder",
     "decoder_norm",
+)  # fmt: skip
+FIRST = (
+    "model", "hook_point", "source", "world", "start_from", "seed_varies", "d_sae", "n_true_features", "n_steps",
+    "n_tokens",
 )  # fmt: skip
 Run = dict[str, Any]
 
@@ -73,12 +77,15 @@ def groups(runs: list[Run]) -> list[Group]:
 
 
 def differences(runs: list[Run]) -> list[str]:
-    """What sets runs of different settings apart: the recipe, at most two other settings and the data order."""
+    """What sets runs of different settings apart: the recipe, one or two other settings, and the data order."""
     varying = [
         name for name in runs[0]["config"] if len({json.dumps(run["config"].get(name)) for run in runs}) > 1
     ]
     recipe = [name for name in varying if name in RECIPE]
-    others = [name for name in varying if name not in RECIPE][:2]
+    others = [name for name in varying if name not in RECIPE]
+    others = [*(n for n in FIRST if n in others), *(n for n in others if n not in FIRST)][
+        : 1 if recipe else 2
+    ]
     orders = len({run["data_seed"] for run in runs}) > 1
     found = []
     for run in runs:
@@ -94,6 +101,8 @@ def setting(config: dict[str, Any], name: str) -> str:
     """One setting in words."""
     if name == "start_from":
         return origin(config) or "from a random start"
+    if name == "seed_varies":
+        return VARIES[config.get(name, "init")]
     return f"{name} {config.get(name)}"
 
 

@@ -83,27 +83,39 @@ def state_badge(state: str) -> str:
     return f"{STATE_ICONS[state]} {state}"
 
 
-VARIES = {"order": "data order varies", "both": "start and data order vary"}
+VARIES = {
+    "init": "random starts differ",
+    "order": "data orders differ",
+    "both": "starts and data orders differ",
+}
 
 
 def recipe(config: dict[str, Any]) -> str:
     """The SAE's recipe in words: architecture and controls, sparsity, what varies between seeds, where it starts."""
+    varies = config.get("seed_varies", "init")
     words = [
         recipe_name(config),
         sparsity_text(config),
-        VARIES.get(config.get("seed_varies", ""), ""),
+        "" if varies == "init" else VARIES[varies],
         origin(config),
     ]
     return " · ".join(word for word in words if word)
 
 
 def origin(config: dict[str, Any]) -> str:
-    """Where the SAEs come from when not from a random start: "from run d61488", "from sae-a, sae-b"."""
+    """Where the SAEs come from when not from a random start: "from run d61488", "from sae-a, sae-b", or pooled."""
     start = config.get("start_from", "")
+    if is_pooled(config):
+        return "pooled from several seeds"
     if start.startswith("run:"):
         return f"from run {start.removeprefix('run:')[:6]}"
     names = [PurePath(part.strip()).name for part in start.split(",") if part.strip()]
     return f"from {', '.join(names[:2])}{' …' if len(names) > 2 else ''}" if names else ""
+
+
+def is_pooled(config: dict[str, Any]) -> bool:
+    """Whether the SAE is a stable dictionary that the engine has made of several seeds' features."""
+    return PurePath(config.get("start_from", "")).parent.name == "pooled"
 
 
 def describe(run: dict[str, Any]) -> str:

@@ -316,7 +316,6 @@ def checked_seeds(seeds: list[int]) -> list[int]:
 
 CODE = (
     "data",
-    "analyses/assignment.py",
     "analyses/dictionaries.py",
     "analyses/ground_truth.py",
     "analyses/matching.py",

@@ -10,11 +10,11 @@ from app.launches import (
     LISTED,
     Launch,
     describe_launch,
-    launch_progress,
     launches,
     member_rows,
     show_launch,
     tally,
+    watch_bar,
 )
 from app.widgets import (
     ACTIVE,
@@ -40,27 +40,28 @@ ADVICE = {
 }
 
 
-def detail(run_id: str) -> None:
+def detail(run_id: str, alone: bool) -> None:
+    """One run; the bar and the buttons of a launch stand above it."""
     run = client().run(run_id)
     st.subheader(literal(describe(run)))
     st.markdown(state_badge(run["state"]))
-    if run["state"] in ACTIVE:
+    if alone and run["state"] in ACTIVE:
         show_progress(run)
-    if run["error"]:
+    if alone and run["error"]:
         st.error(run["error"])
     if run["state"] in ADVICE:
         st.caption(ADVICE[run["state"]])
-    actions(run)
+    actions(run, alone)
     live_curves(run_id, all_curves(), f"job-{run_id}", run["state"] in ACTIVE)
 
 
-def actions(run: dict[str, Any]) -> None:
+def actions(run: dict[str, Any], alone: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        if run["state"] in ACTIVE and not run["stopping"]:
+        if alone and run["state"] in ACTIVE and not run["stopping"]:
             st.button(
                 "Cancel", on_click=lambda: attempt(lambda: client().cancel(run["id"])), icon=":material/stop:"
             )
-        if run["state"] in RESUMABLE:
+        if alone and run["state"] in RESUMABLE:
             st.button(
                 "Resume",
                 type="primary",
@@ -80,9 +81,9 @@ def actions(run: dict[str, Any]) -> None:
 
 
 @st.fragment(run_every=1)
-def live(run_id: str) -> None:
+def live(run_id: str, alone: bool) -> None:
     stay_connected()
-    detail(run_id)
+    detail(run_id, alone)
     if client().run(run_id)["state"] not in ACTIVE:
         st.rerun()
 
@@ -114,14 +115,14 @@ def choose(found: list[Launch]) -> tuple[Launch, dict[str, Any]]:
     return launch, runs[chosen]
 
 
-def listing(found: list[Launch]) -> None:
-    """Every job: launches folded, runs by themselves in one table."""
+def listing(found: list[Launch], shown: Launch) -> None:
+    """Every job: launches folded, runs by themselves in one table; the bar of the one `shown` stands above."""
     together = [launch for launch in found if not launch.alone]
     if together:
         st.subheader("Launches")
     for launch in together:
-        if launch.active:
-            launch_progress(launch)
+        if launch.active and launch is not shown:
+            watch_bar(launch.id)
         with st.expander(f"{describe_launch(launch)} · {tally(launch)} · {ago(launch.created)}"):
             table(member_rows(launch), f"Runs of launch {launch.id}")
     alone = [launch.runs[0] for launch in found if launch.alone]
@@ -165,9 +166,9 @@ launch, run = choose(found)
 if not launch.alone:
     show_launch(launch, named=False)
 if run["state"] in ACTIVE:
-    live(run["id"])
+    live(run["id"], launch.alone)
 else:
-    detail(run["id"])
+    detail(run["id"], launch.alone)
 
 worker_output(run["id"], expanded=run["state"] == "failed")
 with st.expander("Settings and the command that asks for this run"):
@@ -176,4 +177,4 @@ with st.expander("Settings and the command that asks for this run"):
         [(name, str(value)) for name, value in run["config"].items()], columns=["field", "value"]
     )
     st.dataframe(settings, hide_index=True, alt="Settings of the run")
-listing(found)
+listing(found, launch)

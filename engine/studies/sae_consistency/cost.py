@@ -8,7 +8,10 @@ from engine.studies.sae_consistency.config import Config
 
 CORES = 2
 LAYER_TOKENS_PER_SECOND = 21_000
-FLOPS_PER_SECOND = 1.0e11
+FLOPS_PER_SECOND = 1.9e11
+VECTOR_SECONDS = {"relu": 45e-6, "gated": 70e-6}
+TOP_VECTOR_SECONDS, WORLD_VECTOR_SECONDS, WORLD_STEP_SECONDS = 22e-6, 4e-6, 1.5e-3
+FORWARD_TOKENS_PER_SECOND, EXPLAINED_PAIR_SECONDS = 600, 0.05
 LOADING_SECONDS = 12.0
 BASE_MEMORY = 1.4e9
 TEXT = "Scaled from rates measured on two processor cores; activations that an earlier run collected cost nothing again."
@@ -16,23 +19,35 @@ TEXT_OTHER = "The language model is not the bundled one, so its part of the time
 
 
 def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
-    """Seconds, memory and disk of a run without a GPU."""
+    """Seconds, memory and disk of a run without a GPU; `shared_seconds` of them are spent once per launch."""
     share = CORES / max(1, len(os.sched_getaffinity(0)))
     world = config.source == "synthetic"
     d_in = config.d_in if world else 576
-    vectors = config.n_steps * config.batch_size * n_seeds
-    training = vectors * 4.4 * d_in * config.d_sae / FLOPS_PER_SECOND + config.n_steps * n_seeds * 1.2e-3
+    vectors = config.steps * config.batch_size * n_seeds
+    each = VECTOR_SECONDS.get(config.architecture, TOP_VECTOR_SECONDS)
+    training = vectors * (2 * d_in * config.d_sae / FLOPS_PER_SECOND + each)
     sizes = n_seeds * config.d_sae * d_in * 4
     if world:
-        return _cost((LOADING_SECONDS / 3 + training * share), BASE_MEMORY / 3, 4 * sizes, TEXT)
+        training = vectors * WORLD_VECTOR_SECONDS + config.steps * WORLD_STEP_SECONDS
+        once = LOADING_SECONDS / 3
+        return _cost(once + training * share, once, BASE_MEMORY / 3, 4 * sizes, TEXT)
     layers = int(config.hook_point.split(".")[1]) + 1
     reading = 1.05 * config.n_tokens * layers / LAYER_TOKENS_PER_SECOND
-    seconds = LOADING_SECONDS + (reading + training) * share
+    passes = (1 + 5 * n_seeds) * config.functional_tokens / FORWARD_TOKENS_PER_SECOND
+    evaluation = (passes + EXPLAINED_PAIR_SECONDS * config.explained_pairs) if n_seeds > 1 else 0.0
+    once = LOADING_SECONDS + reading * share
+    seconds = once + (training + evaluation) * share
     disk = 1.1 * config.n_tokens * d_in * 2
     note = TEXT if config.model == BUNDLED else f"{TEXT} {TEXT_OTHER}"
     memory = BASE_MEMORY + 8 * sizes + min(disk, 1.1e9) + config.batch_size * config.d_sae * 16
-    return _cost(seconds, memory, disk + 8 * sizes, note)
+    return _cost(seconds, once, memory, disk + 8 * sizes, note)
 
 
-def _cost(seconds: float, memory: float, disk: float, note: str) -> dict[str, Any]:
-    return {"seconds": seconds, "memory_bytes": memory, "disk_bytes": disk, "based_on": note}
+def _cost(seconds: float, once: float, memory: float, disk: float, note: str) -> dict[str, Any]:
+    return {
+        "seconds": seconds,
+        "shared_seconds": once,
+        "memory_bytes": memory,
+        "disk_bytes": disk,
+        "based_on": note,
+    }

@@ -60,7 +60,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hook_point": "blocks.5.hook_out",
         "n_tokens": 200_000,
         "d_sae": 1152,
-        "n_steps": 800,
+        "n_steps": 600,
         "batch_size": 512,
         "learning_rate": 3e-3,
         "checkpoint_every": 200,
