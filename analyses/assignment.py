@@ -17,8 +17,9 @@ import lap
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching, min_weight_full_bipartite_matching
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -88,7 +89,11 @@ def _swapped(found: Assignment) -> Assignment:
 
 
 def _solve_whole(similarity: Floats) -> Assignment:
-    rows, columns = (np.asarray(side, np.int64) for side in lap.lapjvs(-similarity, return_cost=False))
+    if similarity.shape[0] == similarity.shape[1]:
+        solved = lap.lapjvs(-similarity, return_cost=False)
+    else:  # lapjvs takes a thousand times as long on rectangles
+        solved = linear_sum_assignment(similarity, maximize=True)
+    rows, columns = (np.asarray(side, np.int64) for side in solved)
     order = np.argsort(rows)
     rows, columns = rows[order], columns[order]
     best_a, best_b = similarity.max(axis=1), similarity.max(axis=0)
@@ -118,14 +123,9 @@ def _solve_by_edges(a: Floats, b: Floats, signs: Sequence[bool], tolerance: floa
 def _certified(a: Floats, b: Floats, lists: "_Lists", tolerance: float) -> tuple[Integers, Floats, float]:
     """Column and similarity of every row, and the gap."""
     edges, caps = lists.edges(), lists.caps()
-    while (short := _short_of_partners(edges, (len(a), len(b)))) is not None:
-        rows, columns = short
-        import os
-        if 'V' in os.environ: print('short', len(rows), len(columns))
-        more = _Lists(lists.signed, (len(rows), len(columns)), lists.noise)
-        _sweep(a[rows], b[columns], [more])
-        new = more.edges()
-        edges = _merged([edges, _Edges(rows[new.row], columns[new.column], new.similarity)])
+    index = np.arange(len(a), dtype=np.int32)  # the pairs (i, i): with them every row can be matched
+    cosine = np.einsum("ij,ij->i", a, b[: len(a)])
+    edges = _merged([edges, _Edges(index, index, cosine if lists.signed else np.abs(cosine))])
     for _ in range(ROUNDS):
         partner, similarity, u, v = _matching_and_prices(edges, (len(a), len(b)))
         import os, time
@@ -163,30 +163,6 @@ def _merged(parts: Sequence[_Edges]) -> _Edges:
     pair = pair[order]
     order = order[np.diff(pair, prepend=-1) != 0]
     return _Edges(row[order], column[order], similarity[order])
-
-
-def _short_of_partners(edges: _Edges, shape: tuple[int, int]) -> tuple[Integers, Integers] | None:
-    """Where `edges` cannot match every row: the rows that compete for too few columns, and the columns left over
-    (the over- and the underdetermined part of Dulmage & Mendelsohn 1958, which no edge joins). None where they can.
-    """
-    import time; t0=time.time()
-    starts = np.searchsorted(edges.row, np.arange(shape[0] + 1))
-    graph = csr_array((np.ones(len(edges.row), np.int8), edges.column, starts), shape=shape)
-    partner = maximum_bipartite_matching(graph, perm_type="column")
-    import os
-    if 'V' in os.environ: print('hk', time.time()-t0)
-    if np.all(partner >= 0):
-        return None
-    matched = np.flatnonzero(partner >= 0)
-    owner = np.full(shape[1], -1)
-    owner[partner[matched]] = matched
-    rows, columns = partner < 0, owner < 0
-    for reached, own, other, step in ((rows, partner, owner, graph.T.tocsr()), (columns, owner, partner, graph)):
-        before = -1
-        while before < (before := np.count_nonzero(reached)):
-            met = np.flatnonzero((step.astype(np.int32) @ reached.astype(np.int32)) > 0)
-            reached[other[met][other[met]>=0]] = True
-    return np.flatnonzero(rows).astype(np.int32), np.flatnonzero(columns).astype(np.int32)
 
 
 def _matching_and_prices(edges: _Edges, shape: tuple[int, int]) -> tuple[Integers, Floats, Floats, Floats]:

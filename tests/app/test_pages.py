@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.run_set import differences
+from app.widgets import literal, recipe
 from engine.client import Client
 from tests.conftest import TINY_WORLD
 
@@ -69,13 +71,37 @@ class TestNewRun:
     def test_every_field_of_the_source_is_offered_and_no_other(self, engine: Client) -> None:
         page = open_page("new")
         keys = {
-            w.key for kind in ("number_input", "text_input", "selectbox") for w in page.get(kind) if w.key
+            w.key
+            for kind in ("number_input", "text_input", "selectbox", "toggle")
+            for w in page.get(kind)
+            if w.key
         }
         offered = {key.rsplit("-", 1)[1] for key in keys if key.startswith("cfg-")}
         properties = engine.studies()[0]["schema"]["properties"]
         values = {name: schema["default"] for name, schema in properties.items()}
-        wanted = {n for n, s in properties.items() if all(values[k] == v for k, v in s["only_if"].items())}
+        wanted = {
+            name
+            for name, schema in properties.items()
+            if all(values[k] in (v if isinstance(v, list) else [v]) for k, v in schema["only_if"].items())
+        }
         assert offered == wanted
+        assert page.toggle(key="cfg-sae_consistency-standard-None-align_encoder").value is False
+
+    def test_fields_follow_the_architecture(self, engine: Client) -> None:
+        page = open_page("new")
+        prefix = "cfg-sae_consistency-standard-None-"
+
+        def fields() -> set[str]:
+            return {w.key.removeprefix(prefix) for w in page.number_input if w.key}
+
+        assert "k" in fields() and "l1_coefficient" not in fields()
+        page.selectbox(key=prefix + "architecture").set_value("gated").run()
+        assert "k" not in fields() and "l1_coefficient" in fields()
+        page.selectbox(key=prefix + "architecture").set_value("jumprelu").run()
+        assert {"k", "jumprelu_bandwidth"} <= fields()
+
+    def test_saes_of_other_tools_are_pointed_to_the_command(self, engine: Client) -> None:
+        assert "concordance import" in text_of(open_page("new"))
 
     @pytest.mark.parametrize(
         ("field", "value", "word"),
@@ -125,13 +151,13 @@ class TestDone:
         values = np.frombuffer(base64.b64decode(heat["z"]["bdata"]), heat["z"]["dtype"]).reshape(3, 3)
         assert values[0, 1] == values[1, 0] == pytest.approx(pairs["pw_mcc_abs"])
         assert [m.label for m in page.metric] == ["PW-MCC", "GT-MCC", "Null", "Calibrated", "FVU", "Alive"]
-        assert len(figures(page)) == 4
+        assert len(figures(page)) == 3
         assert "synthetic world of 12 known features" in text_of(page)
 
     def test_every_picture_can_be_exported(self, engine: Client, done: str) -> None:
         page = open_page("consistency", runs=done)
         names = [element.proto.label for element in page.get("download_button")]
-        assert names == ["SVG", "PDF", "PNG", "CSV"] * 4
+        assert names == ["SVG", "PDF", "PNG", "CSV"] * 3
 
     def test_click_on_a_cell_chooses_the_pair(self, engine: Client, done: str) -> None:
         page = open_page("consistency", runs=done, pair="seed 1 × seed 2")
@@ -197,6 +223,167 @@ class TestDone:
         next(w for w in page.selectbox if w.label == "Preset").set_value("world").run()
         found = [w for w in page.number_input if w.key and w.key.endswith("-n_true_features")]
         assert found[0].value == 32
+
+
+@pytest.fixture(scope="module")
+def launch(engine: Client) -> list[str]:
+    """Four recipes on one stream: with three seeds each, more SAEs than are matched across runs together with `done`."""
+    recipes = [
+        {"architecture": "batch_topk"},
+        {"architecture": "relu", "l1_coefficient": 0.1},
+        {"architecture": "jumprelu"},
+        {"control": "frozen_decoder"},
+    ]
+    runs = engine.launch("sae_consistency", [{**TINY_WORLD, **recipe} for recipe in recipes], [0, 1, 2])
+    return [engine.wait(run["id"])["id"] for run in runs]
+
+
+class TestViews:
+    @pytest.mark.parametrize(
+        ("view", "pictures"),
+        [("Pairs", 3), ("Sweep", 2), ("Stability", 4), ("Codes", 1), ("Training", 1), ("Truth", 3)],
+    )
+    def test_every_view_shows_its_pictures(self, engine: Client, done: str, view: str, pictures: int) -> None:
+        page = open_page("consistency", runs=done, view=view)
+        assert page.session_state["view"] == view
+        assert len(figures(page)) == pictures
+        assert "Train 3 more seeds" in labels(page) and "Change k and retrain" in labels(page)
+        assert not page.error
+
+    def test_one_seed_gets_advice_in_every_view(self, engine: Client) -> None:
+        run = engine.wait(engine.submit("sae_consistency", TINY_WORLD, [9])["id"])["id"]
+        for view in ("Sweep", "Stability", "Codes", "Training", "Truth"):
+            assert not open_page("consistency", runs=run, view=view).error
+
+    def test_many_saes_are_not_matched_across_runs(
+        self, engine: Client, done: str, launch: list[str]
+    ) -> None:
+        page = open_page("consistency", runs=",".join([done, *launch]), focus=launch[1])
+        assert "15 SAEs, too many to match each with each" in text_of(page)
+        assert page.selectbox(key="focus").value == launch[1]
+        assert len(page.selectbox(key="pair").options) == 3
+        assert "Change L1 and retrain" in labels(page)
+        assert len(page.metric) == 6
+        page.multiselect(key="with").set_value([done]).run()
+        assert len(page.selectbox(key="pair").options) == 15
+        assert page.query_params["with"] == [done]
+
+    def test_sweep_has_a_point_for_every_run(self, engine: Client, done: str, launch: list[str]) -> None:
+        page = open_page("consistency", runs=",".join([done, *launch]), view="Sweep", y="Codes")
+        for figure in figures(page):
+            points = [data for trace in figure["data"] for data in trace.get("customdata") or []]
+            assert {point[0] for point in points} == {done, *launch}
+        table = next(frame.value for frame in page.dataframe if "Sparsity" in frame.value)
+        assert list(table["Sparsity"]).count("L1 0.1") == 1 and len(table) == 5
+        assert all(link.startswith("consistency?runs=") for link in table["Run"])
+
+    def test_sweeps_say_what_they_cost_and_are_launched(
+        self, engine: Client, done: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[Any] = []
+        monkeypatch.setattr(
+            Client, "launch", lambda self, *args, **options: asked.append((args, options)) or []
+        )
+        page = open_page("consistency", runs=done, view="Sweep")
+        assert "28 runs of 3 seeds, 84 SAEs" in text_of(page) and "5 runs of 3 seeds" in text_of(page)
+        page.number_input(key="sweep_seeds").set_value(4).run()
+        assert "112 SAEs" in text_of(page)
+        page.button(key="sweep-architectures").click().run()
+        assert asked == [(("sae_consistency", [], [0, 1, 2, 3], 0), {"sweep": "architectures"})]
+
+    def test_the_rest_of_a_launch_can_be_added(self, engine: Client, launch: list[str]) -> None:
+        page = open_page("consistency", runs=launch[0])
+        next(b for b in page.button if b.label == "Add all 4 runs of this launch to the set").click().run()
+        assert not page.exception
+        assert set(page.multiselect(key="run_set").value) == set(launch)
+        assert not any("Add all" in label for label in labels(page))
+
+    def test_stability_follows_the_threshold(self, engine: Client, done: str) -> None:
+        matches = engine.table(done, "matches", where={"subset": "alive"}).to_pandas()
+        for threshold in (0.5, 0.95):
+            page = open_page(
+                "consistency", runs=done, view="Stability", threshold=str(threshold), back_in="0"
+            )
+            assert page.slider(key="threshold").value == threshold
+            frame = next(f.value for f in page.dataframe if "mean_cosine" in f.value)
+            similar = matches[matches["cosine"].abs() >= threshold]
+            shared = {(a, b) for side in "ab" for a, b in similar[[f"seed_{side}", f"feature_{side}"]].values}
+            assert not shared & {(a, b) for a, b in frame[["seed", "feature"]].values}
+            assert (frame["seeds"] == 0).all()
+
+    def test_stable_dictionary_joins_the_page_beside_its_original(self, engine: Client, done: str) -> None:
+        page = open_page("consistency", runs=done, view="Stability", threshold="0.5")
+        page.button(key="pool").click().run()
+        assert not page.exception
+        made = engine.runs(limit=1)[0]
+        assert made["config"]["n_steps"] == 0 and made["id"] in page.multiselect(key="run_set").value
+        assert engine.wait(made["id"])["state"] == "done"
+        page = open_page("consistency", runs=f"{done},{made['id']}", view="Stability", focus=done)
+        table = next(frame.value for frame in page.dataframe if "dictionary" in frame.value)
+        assert list(table["dictionary"]) == ["original, mean of 3 seeds", "pooled"]
+        assert table["features"][1] == made["config"]["d_sae"] and table["fvu"].notna().all()
+        assert "pooled from several seeds" in page.multiselect(key="run_set").options[0]
+
+    def test_varying_the_order_adds_two_runs_and_their_picture(self, engine: Client, done: str) -> None:
+        page = open_page("consistency", runs=done, view="Training")
+        page.button(key="vary").click().run()
+        assert not page.exception
+        ids = page.multiselect(key="run_set").value
+        runs = [engine.wait(run) for run in ids]
+        assert [run["config"]["seed_varies"] for run in runs] == ["init", "order", "both"]
+        page = open_page("consistency", runs=",".join(ids), view="Training")
+        assert len(figures(page)) == 4
+        assert "vary" not in {button.key for button in page.button}
+
+    def test_truth_names_the_regime(self, engine: Client, done: str) -> None:
+        assert "Matched" in open_page("consistency", runs=done, view="Truth").info[0].value
+
+    def test_frozen_decoders_are_called_at_chance(self, engine: Client, launch: list[str]) -> None:
+        page = open_page("consistency", runs=launch[3], view="Truth")
+        assert any("At chance" in warning.value for warning in page.warning)
+
+    def test_a_launch_is_one_job(self, engine: Client, launch: list[str]) -> None:
+        page = open_page("jobs", run=launch[1])
+        jobs = next(w for w in page.selectbox if w.label == "Job")
+        assert sum("4 runs over architecture" in option for option in jobs.options) == 1
+        member = next(w for w in page.selectbox if w.label == "Run of this launch")
+        assert member.value == launch[1] and len(member.options) == 4
+        assert any("4 done" in expander.label for expander in page.expander)
+
+
+def test_words_of_a_run_name_its_recipe() -> None:
+    config = {
+        "architecture": "gated",
+        "l1_coefficient": 2.0,
+        "control": "none",
+        "k": 32,
+        "seed_varies": "order",
+    }
+    assert recipe(config) == "Gated · L1 2 · data orders differ"
+    frozen = {**config, "architecture": "topk", "control": "frozen_decoder", "seed_varies": "init"}
+    assert recipe(frozen) == "TopK, frozen decoder · k 32"
+    assert recipe({**frozen, "start_from": "run:0123456789ab"}).endswith("from run 012345")
+    assert recipe({**frozen, "start_from": "/a/x, /a/y,/a/z"}).endswith("from x, y …")
+    assert literal("a_b *c* <i> [x](y)") == r"a\_b \*c\* \<i\> \[x\](y)"
+
+
+def test_settings_are_told_apart_in_few_words() -> None:
+    base = {
+        "architecture": "topk",
+        "k": 32,
+        "l1_coefficient": 0.1,
+        "control": "none",
+        "n_steps": 5,
+        "dead_after": 1,
+    }
+
+    def words(*changes: dict[str, Any]) -> list[str]:
+        return differences([{"config": {**base, **change}, "data_seed": 0} for change in changes])
+
+    assert words({}) == [""]
+    assert words({}, {"k": 16}) == ["k 32", "k 16"]
+    assert words({}, {"architecture": "relu"}) == ["TopK · k 32", "ReLU + L1 · L1 0.1"]
+    assert words({}, {"k": 16, "dead_after": 2, "n_steps": 9}) == ["k 32 · n_steps 5", "k 16 · n_steps 9"]
 
 
 class TestFailed:
