@@ -123,3 +123,32 @@ def test_store_check_finds_a_damaged_result(home: Path) -> None:
     file.write_bytes(content)
     assert done.returncode == 1
     assert "sae_weights.safetensors is damaged" in json.loads(done.stdout)["problems"][0]
+
+
+def test_a_grid_is_one_launch() -> None:
+    runs = asked("run", "sae_consistency", "--seeds", "2", *WORLD, *SHORT, "--grid", "k=1,2", "--grid", "architecture=topk,relu", "--wait")  # fmt: skip
+    assert [run["state"] for run in runs] == ["done"] * 4
+    assert len({(run["config"]["architecture"], run["config"]["k"]) for run in runs}) == 4
+    assert len({run["group"] for run in runs}) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["run", "sae_consistency", "--grid", "k=1,2", "--sweep", "k"],
+            "grid: a sweep brings its own settings",
+        ),
+        (
+            ["run", "sae_consistency", "--sweep", "nonsense"],
+            "sweep: 'nonsense' does not exist; choose one of",
+        ),
+        (["import", "/nowhere", "--hook-point", "blocks.5.hook_out"], "checkpoint: "),
+        (["match", "/nowhere", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_bad_launches_imports_and_matches_are_one_sentence(words: list[str], sentence: str) -> None:
+    refused = concordance(*words)
+    assert refused.returncode == 2
+    assert sentence in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
