@@ -9,7 +9,7 @@ few pairs have to be looked at for the bound; those that break it join the edges
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ Integers = NDArray[np.integer[Any]]
 WHOLE_UP_TO = 4096  # features on the larger side
 PARTNERS = 64  # listed for every row and every column
 NEW_PARTNERS = 16  # most pairs a row gains when the bound is broken
-ROUNDS = 30
+ROUNDS, RELAXATIONS = 30, 10_000
 TILE = 1024, 2048
 NOISE, NOISE_STEP = 2.0**-18, 37  # on similarities, to break ties differently in every row
 
@@ -128,25 +128,8 @@ def _certified(a: Floats, b: Floats, lists: "_Lists", tolerance: float) -> tuple
     edges = _merged([edges, _Edges(index, index, cosine if lists.signed else np.abs(cosine))])
     for _ in range(ROUNDS):
         partner, similarity, u, v = _matching_and_prices(edges, (len(a), len(b)))
-        import os, time
-
-        t0 = time.time()
         broken, excess = _beyond(a, b, lists.signed, u, v, caps)
         gap = max(0.0, float(u.sum() + excess.sum() + v.sum() - similarity.sum()) / len(a))
-        if "V" in os.environ:
-            print(
-                "gap",
-                gap,
-                "edges",
-                len(edges.row),
-                "new",
-                len(broken.row),
-                "vmax",
-                v.max(),
-                "check s",
-                time.time() - t0,
-                flush=True,
-            )
         if gap <= tolerance:
             break
         edges = _merged([edges, broken])
@@ -171,33 +154,23 @@ def _matching_and_prices(edges: _Edges, shape: tuple[int, int]) -> tuple[Integer
     The prices v of the columns are the smallest ≥ 0 with v_j ≥ v_m(i) + s_ij − s_i,m(i) on every edge, m(i) the
     partner of row i (longest paths, Bellman-Ford; cut short, they still give a bound); u_i is max s_ij − v_j.
     """
-    import time
-
-    t0 = time.time()
     starts = np.searchsorted(edges.row, np.arange(shape[0] + 1))
     values = edges.similarity.astype(np.float64)
     cost = csr_array((1.0001 - values, edges.column, starts), shape=shape)
     partner = min_weight_full_bipartite_matching(cost)[1].astype(np.int64)
-    t1 = time.time()
     similarity = values[partner[edges.row] == edges.column]
     gains = csr_array((values - similarity[edges.row], edges.column, starts), shape=shape)
     prices, active = np.zeros(shape[1]), np.arange(shape[0])
-    work = 0
-    for it in range(10_000):
+    for _ in range(RELAXATIONS):
         out = gains[active]
         before = prices[partner]
         reached = out.data + np.repeat(before[active], np.diff(out.indptr))
         np.maximum.at(prices, out.indices, reached)
         active = np.flatnonzero(prices[partner] > before + 1e-12)
-        work += len(reached)
         if not len(active):
             break
     v = np.zeros(shape[1])
     v[partner] = prices[partner]
-    import os
-
-    if "V" in os.environ:
-        print("solve", t1 - t0, "prices", time.time() - t1, it, "work", work / len(values))
     return partner, similarity, np.maximum.reduceat(values - v[edges.column], starts[:-1]), v
 
 
@@ -213,21 +186,19 @@ def _beyond(
     columns = np.argsort(v)
     columns = columns[room_b[columns] > u.min()]
     excess = np.zeros(len(a))
-    found = [_Edges(*(np.zeros(0, kind) for kind in (np.int32, np.int32, np.float32)))]
+    found = [_Edges(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))]
     if not len(columns):
         return found[0], excess
     rows = np.argsort(-room_a)
     rows = rows[(room_a[rows] > v[columns[0]]) & (u[rows] < room_b[columns].max())]
     b = b[columns]
     slack = 2.0**-21 * max(1.0, np.abs(u).max(), v.max())  # more than float32 rounds s − u − v by
-    total = 0
     for i in range(0, len(rows), TILE[0]):
         own = rows[i : i + TILE[0]]
         best = _Best(len(own), NEW_PARTNERS, 0.0)
         for j in range(0, int(np.searchsorted(v[columns], room_a[own[0]])), TILE[1]):
             other = columns[j : j + TILE[1]]
             similarity = a[own] @ b[j : j + TILE[1]].T
-            total += similarity.size
             if not signed:
                 np.abs(similarity, out=similarity)
             over = similarity - u[own].astype(np.float32)[:, None]
@@ -237,9 +208,8 @@ def _beyond(
             over = value - u[own[row]] - v[other[column]]
             np.maximum.at(excess, own[row], over)
             best.offer(row, other[column], over, value)
-        row, column, value = best.kept()
-        found.append(_Edges(own[row].astype(np.int32), column, value))
-    print("looked at", total / len(a) / len(b) / 1.0)
+        kept, partner, value = best.kept()
+        found.append(_Edges(own[kept].astype(np.int32), partner, value))
     return _merged(found), excess
 
 
@@ -346,7 +316,7 @@ def _sweep(a: Floats, b: Floats, lists: Sequence[_Lists]) -> None:
             one.see(i, j, cosine)
 
     with ThreadPoolExecutor(1) as worker:
-        seen = worker.submit(int)
+        seen: Future[None] = worker.submit(lambda: None)
         for i in range(0, len(a), TILE[0]):
             for j in range(0, len(b), TILE[1]):
                 rows, columns = a[i : i + TILE[0]], b[j : j + TILE[1]]

@@ -11,7 +11,7 @@ from analyses.sae_sweep import X, Y, sweep_figure, sweep_row, sweep_table
 from app.connection import client, studies, table
 from app.consistency_parts import STUDY, add_runs
 from app.run_set import Group, Run, own_pairs
-from app.widgets import attempt, duration, picture, size
+from app.widgets import attempt, duration, gradually, picture, size
 from engine.client import EngineError
 
 SWEEPS = {
@@ -79,7 +79,8 @@ def numbers(frame: pd.DataFrame) -> None:
 
 def sweep_rows(groups: list[Group], subset: str) -> pd.DataFrame:
     """One row a run of the set, from its own pairs."""
-    return pd.DataFrame([_row(run["id"], subset, run) for group in groups for run in group.runs])
+    runs = [run for group in groups for run in group.runs]
+    return pd.DataFrame([_row(run["id"], subset, run) for run in gradually(runs, "Reading runs")])
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)

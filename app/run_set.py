@@ -1,22 +1,19 @@
 """The SAEs of the chosen runs, their labels and every pair's matching."""
 
 import json
-import time
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import pandas as pd
-import streamlit as st
 
 from analyses.sae_sweep import recipe_name, sparsity_text
 from app.connection import cross_match, table
-from app.widgets import VARIES, origin
+from app.widgets import VARIES, gradually, origin
 
 MAX_ROWS = 1000
 CROSS_UP_TO = 12  # SAEs that are matched across runs without being asked
 SAME_FEATURE = 0.7
-SHOW_PROGRESS_AFTER = 1.0
 RECIPE = (
     "architecture", "k", "l1_coefficient", "control", "weight_decay", "orthogonality", "align_encoder",
     "decoder_norm",
@@ -149,10 +146,8 @@ def all_pairs(saes: tuple[Sae, ...], subset: str) -> pd.DataFrame:
     """`own_pairs`, and every pair of SAEs of different runs, matched now; shows how far it is when that takes long."""
     found = own_pairs(saes, subset)
     across = [(a, b) for a, b in combinations(saes, 2) if a.run != b.run]
-    bar, started, rows = st.empty(), time.monotonic(), []
-    for done, (a, b) in enumerate(across):
-        if time.monotonic() - started > SHOW_PROGRESS_AFTER:
-            bar.progress(done / len(across), text=f"Matching features: {done} of {len(across)} pairs")
+    rows = []
+    for a, b in gradually(across, "Matching features of pairs"):
         summary, matched = cross_match((a.run, a.seed), (b.run, b.seed), subset)
         rows.append(
             {
@@ -169,7 +164,6 @@ def all_pairs(saes: tuple[Sae, ...], subset: str) -> pd.DataFrame:
                 "same_settings": a.settings == b.settings,
             }
         )
-    bar.empty()
     parts = [part for part in (found, pd.DataFrame(rows)) if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else found
 

@@ -2,10 +2,11 @@
 
 import re
 import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import count, islice
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -17,7 +18,9 @@ from analyses.sae_sweep import recipe_name, sparsity_text
 from app.connection import client, has_browser
 from engine.client import EngineError
 
+Item = TypeVar("Item")
 EXPORT_WIDTH = 720
+SHOW_BAR_AFTER = 1.0  # seconds
 ACTIVE = ("queued", "running")
 STATE_ICONS = {
     "queued": ":material/schedule:",
@@ -222,6 +225,16 @@ def worker_output(run_id: str, expanded: bool = False) -> None:
 
 def all_curves() -> tuple[str, ...]:
     return tuple(name for name in LIVE_METRICS if name not in ("learning_rate", "activations_per_second"))
+
+
+def gradually(items: Sequence[Item], words: str) -> Iterator[Item]:
+    """The items one by one, under a bar with these words once they take longer than a second."""
+    bar, started = st.empty(), time.monotonic()
+    for done, item in enumerate(items):
+        if time.monotonic() - started > SHOW_BAR_AFTER:
+            bar.progress(done / len(items), text=f"{words}: {done} of {len(items)}")
+        yield item
+    bar.empty()
 
 
 def unused_seeds(used: set[int], how_many: int) -> list[int]:

@@ -116,7 +116,9 @@ def sae_lens_sae(architecture: str, d_sae: int, x: Any) -> Any:
         "relu": lambda: lens.StandardTrainingSAE(lens.StandardTrainingSAEConfig(**common)),
     }[architecture]()
     weights = {"W_enc": mine.encoder.T, "W_dec": mine.decoder, "b_dec": mine.b_dec}
-    weights |= {"b_gate": mine.b_enc, "b_mag": mine.b_mag} if architecture == "gated" else {"b_enc": mine.b_enc}
+    weights |= (
+        {"b_gate": mine.b_enc, "b_mag": mine.b_mag} if architecture == "gated" else {"b_enc": mine.b_enc}
+    )
     weights |= {"threshold": mine.threshold} if architecture == "jumprelu" else {}
     for name, value in weights.items():
         getattr(made, name).data = value.clone().contiguous()
@@ -265,7 +267,9 @@ def main() -> None:
     machine = {"cpus": len(os.sched_getaffinity(0)), "processor": platform.machine(), "packages": packages}
     if options.json:
         found = {architecture: ratios(rows, architecture) for architecture in options.architectures}
-        options.json.write_text(json.dumps({"machine": machine, "rows": rows, "ratios": found}, indent=2) + "\n")
+        options.json.write_text(
+            json.dumps({"machine": machine, "rows": rows, "ratios": found}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -59,8 +59,9 @@ else:
 def pw_mcc(run: dict[str, Any]) -> float | None:
     if run["state"] != "done":
         return None
-    pairs = table(run["id"], "pairs", {"subset": "alive"})
-    return float(pairs["pw_mcc_abs"].mean()) if len(pairs) else None
+    pairs = table(run["id"], "pairs")
+    alive = pairs[pairs["subset"] == "alive"]
+    return float(alive["pw_mcc_abs"].mean()) if len(alive) else None
 
 
 def rows_of(launch: Launch) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The metric against exact values, brute force, scipy and SAELens; its chance level; its intervals."""
 
-from itertools import combinations, permutations
+from itertools import permutations
 
 import numpy as np
 import pytest

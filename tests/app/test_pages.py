@@ -266,7 +266,7 @@ class TestViews:
         assert len(page.metric) == 6
         page.multiselect(key="with").set_value([done]).run()
         assert len(page.selectbox(key="pair").options) == 15
-        assert page.query_params["with"] == [done]
+        assert done in page.query_params["with"]
 
     def test_sweep_has_a_point_for_every_run(self, engine: Client, done: str, launch: list[str]) -> None:
         page = open_page("consistency", runs=",".join([done, *launch]), view="Sweep", y="Codes")
@@ -292,7 +292,7 @@ class TestViews:
         assert asked == [(("sae_consistency", [], [0, 1, 2, 3], 0), {"sweep": "architectures"})]
 
     def test_the_rest_of_a_launch_can_be_added(self, engine: Client, launch: list[str]) -> None:
-        page = open_page("consistency", runs=launch[0])
+        page = open_page("consistency", runs=launch[0], view="Sweep")
         next(b for b in page.button if b.label == "Add all 4 runs of this launch to the set").click().run()
         assert not page.exception
         assert set(page.multiselect(key="run_set").value) == set(launch)
