@@ -20,6 +20,7 @@ SEQUENTIAL = "cividis"
 PIXELS_PER_INCH = 96
 ONE_COLUMN = round(3.35 * PIXELS_PER_INCH)
 TWO_COLUMNS = round(6.9 * PIXELS_PER_INCH)
+SUBTITLE_WIDTH, SUBTITLE_LINE = 62, 17
 HEIGHT = 400
 CELL = "cell"
 ONE_COLUMN_CELLS = 36
@@ -132,7 +133,10 @@ def finish(
     """
     figure.update_layout(template=TEMPLATE, height=height, meta={"alt": alt, "caption": caption or alt})
     if title:
-        figure.update_layout(title={"text": title, "subtitle": {"text": subtitle}})
+        lines = textwrap.wrap(subtitle, SUBTITLE_WIDTH) or [""]
+        figure.update_layout(title={"text": title, "subtitle": {"text": "<br>".join(lines)}})
+        more = SUBTITLE_LINE * (len(lines) - 1)
+        figure.update_layout(margin={"t": TEMPLATE.layout.margin.t + more}, height=height + more)
     else:
         figure.update_layout(margin={"t": 24})
     return figure

@@ -62,7 +62,8 @@ def test_recovery_counts_unmatched_features_as_0() -> None:
     weights = [row[2] for row in cosine.customdata]
     assert sum(weights) == D_GT
     assert np.average(cosine.y, weights=weights) == pytest.approx(0.8 * 0.9)
-    assert "10 unmatched as 0" in worlds.recovery_by_frequency(make_truth()).layout.title.subtitle.text
+    subtitle = worlds.recovery_by_frequency(make_truth()).layout.title.subtitle.text
+    assert "10 unmatched as 0" in subtitle.replace("<br>", " ")
 
 
 def test_recovery_where_all_features_fire_alike() -> None:
