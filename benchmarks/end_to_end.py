@@ -73,8 +73,8 @@ def concordance(trained: int, seconds: Seconds) -> dict[str, Any]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     config = Config(
         hook_point=HOOK_POINT, n_tokens=round(trained / (1 - 1 / CONTEXT) * (1 + SPARE)), d_sae=D_SAE, k=K,
-        context_size=CONTEXT, batch_size=BATCH, n_steps=trained // BATCH, n_match_points=0, functional_tokens=0,
-        explained_pairs=0, learning_rate=RATE, warmup_fraction=WARM_UP, decay_fraction=DECAY,
+        context_size=CONTEXT, batch_size=BATCH, n_steps=trained // BATCH, n_match_points=0, explained_pairs=0,
+        functional_tokens=0, learning_rate=RATE, warmup_fraction=WARM_UP, decay_fraction=DECAY,
     )  # fmt: skip
     collecting.load = timed(seconds, "loading", collecting.load)
     pairing.match = timed(seconds, "matching", pairing.match)
@@ -135,8 +135,7 @@ def sae_lens(trained: int, seconds: Seconds, shared: bool) -> dict[str, Any]:
 
     def runner(model: Any) -> Any:
         if shared:
-            names = dict.fromkeys(map(str, SEEDS), sae)
-            several = lens.MultiSAETrainingRunnerConfig(saes=names, hook_names=HOOK_POINT, **settings)
+            several = lens.MultiSAETrainingRunnerConfig({str(s): sae for s in SEEDS}, HOOK_POINT, **settings)
             return lens.MultiSAETrainingRunner(several, dataset, model)
         one: Any = lens.LanguageModelSAERunnerConfig(sae=sae, hook_name=HOOK_POINT, verbose=False, **settings)
         return lens.LanguageModelSAETrainingRunner(one, dataset, model)

@@ -326,7 +326,9 @@ def _claim_line(row: dict[str, Any]) -> str:
         return f"{row['verdict']:<10}  {row['claim']}: paper {row['paper']}"
     interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
     beside = [f"{name} {row[name]:.3f}" for name in ("chance", "baseline") if row[name] is not None]
-    figures = "; ".join([f"{row['value']:.3f}{interval}, {row['seeds']} seeds", *beside, f"paper {row['paper']}"])
+    figures = "; ".join(
+        [f"{row['value']:.3f}{interval}, {row['seeds']} seeds", *beside, f"paper {row['paper']}"]
+    )
     return f"{row['verdict']:<10}  {row['claim']}: {figures}"
 
 

@@ -114,12 +114,14 @@ def result(runs: list[Run], known: list[Run]) -> None:
 
 
 def show(view: str, groups: list[Group], focus: Group, subset: str, known: list[Run]) -> None:
+    """The chosen view; where it is about one recipe, its SAEs are called by their seeds alone."""
+    alone = run_set.groups(list(focus.runs))[0]
     if view == "Sweep":
         sweep_view(groups, subset)
     elif view == "Stability":
-        stability_view(focus, subset, known)
+        stability_view(alone, subset, known)
     elif view == "Codes":
-        codes_view(focus, subset)
+        codes_view(alone, subset)
     elif view == "Training":
         training_view(groups, focus, subset)
     elif view == "Truth":

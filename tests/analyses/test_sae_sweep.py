@@ -93,10 +93,9 @@ def test_one_line_a_name_ordered_by_x_with_the_run_first(frame: pd.DataFrame) ->
             frame[frame["name"] == line.name].sort_values("l0")["run"]
         )
     assert figure.layout.xaxis.type == "log" and "log" in figure.layout.xaxis.title.text
-    assert (
-        figure.layout.shapes[0].y0 == pytest.approx(0.3)
-        and "chance 0.300" in figure.layout.title.subtitle.text.replace("<br>", " ")
-    )
+    assert figure.layout.shapes[0].y0 == pytest.approx(
+        0.3
+    ) and "chance 0.300" in figure.layout.title.subtitle.text.replace("<br>", " ")
     assert sweep_figure(frame, "fvu").layout.xaxis.type != "log"
 
 

@@ -126,5 +126,25 @@ def test_link_restores_the_view(address: str, page: Page) -> None:
     expect(page.get_by_role("combobox", name=re.compile("Pair"))).to_have_value(chosen, timeout=30_000)
 
 
+def test_click_on_a_point_of_the_sweep_opens_its_pairs(address: str, page: Page) -> None:
+    page.get_by_role("radio", name="Sweep").click()
+    point = page.locator(".js-plotly-plot .scatterlayer .point").first
+    expect(point).to_be_visible(timeout=30_000)
+    assert "view=Sweep" in page.url
+    box = point.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.locator(".js-plotly-plot .heatmaplayer").first).to_be_visible(timeout=30_000)
+    assert "view=Sweep" not in page.url
+
+
+def test_threshold_stands_in_the_link(address: str, page: Page) -> None:
+    page.get_by_role("radio", name="Stability").click()
+    page.get_by_role("slider").first.focus(timeout=30_000)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(re.compile("threshold=0.75"), timeout=20_000)
+    expect(page.get_by_text(re.compile("≥ 0.75")).first).to_be_visible(timeout=20_000)
+
+
 def test_model_text_is_never_markup(address: str, page: Page) -> None:
     assert page.locator("[data-testid=stMain] script").count() == 0

@@ -99,7 +99,9 @@ def test_two_seeds_show_nothing(folder: Path) -> None:
 
 def test_ordering_wants_the_published_order_with_room(run: Run) -> None:
     levels = [0.9, 0.8, 0.7, 0.5, 0.4]
-    runs = [with_column(run, "pairs", "pw_mcc_abs", lambda v, x=x: v * 0 + x) for x in levels for _ in range(4)]
+    runs = [
+        with_column(run, "pairs", "pw_mcc_abs", lambda v, x=x: v * 0 + x) for x in levels for _ in range(4)
+    ]
     found = BY_NAME["architecture_ordering"].measure(runs)
     assert found.value == pytest.approx(1) and found.verdict == "shown"
     assert BY_NAME["architecture_ordering"].measure(runs[::-1]).verdict == "not shown"

@@ -236,7 +236,9 @@ def test_a_launch_trains_its_runs_as_they_train_alone(tmp_path: Path, d_sae: int
 def test_a_batch_of_a_launch_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
     original = MemoryRows.gather
-    monkeypatch.setattr(MemoryRows, "gather", lambda self, rows: reads.append(len(rows)) or original(self, rows))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(
+        MemoryRows, "gather", lambda self, rows: reads.append(len(rows)) or original(self, rows)
+    )  # type: ignore[func-returns-value]
     train([make_run(tmp_path / str(k), k=k, n_steps=30) for k in (1, 2, 3)])
     assert reads.count(WORLD["batch_size"]) == 30
 
@@ -275,14 +277,25 @@ def test_training_goes_on_from_a_runs_own_saes_and_from_files(
     monkeypatch.setenv("CONCORDANCE_HOME", str(tmp_path))
     (tmp_path / "runs").mkdir()
     train([make_run(tmp_path / "runs" / "first")])
-    for start in ("run:first", ",".join(str(tmp_path / "runs" / "first" / "saes" / f"seed-{s}") for s in (0, 1))):
+    for start in (
+        "run:first",
+        ",".join(str(tmp_path / "runs" / "first" / "saes" / f"seed-{s}") for s in (0, 1)),
+    ):
         train([make_run(tmp_path / "kept", n_steps=0, start_from=start)])
-        for kept, first in zip(decoders(tmp_path / "kept"), decoders(tmp_path / "runs" / "first"), strict=True):
+        for kept, first in zip(
+            decoders(tmp_path / "kept"), decoders(tmp_path / "runs" / "first"), strict=True
+        ):
             torch.testing.assert_close(kept, first, rtol=1e-5, atol=1e-6)
-    fvu = [pq.read_table(tmp_path / f / "tables" / "saes.parquet")["fvu"].to_numpy() for f in ("runs/first", "kept")]
+    fvu = [
+        pq.read_table(tmp_path / f / "tables" / "saes.parquet")["fvu"].to_numpy()
+        for f in ("runs/first", "kept")
+    ]
     np.testing.assert_allclose(*fvu, rtol=1e-3)
     train([make_run(tmp_path / "further", start_from="run:first")])
-    assert pq.read_table(tmp_path / "further" / "tables" / "saes.parquet")["fvu"].to_numpy().mean() < fvu[0].mean()
+    assert (
+        pq.read_table(tmp_path / "further" / "tables" / "saes.parquet")["fvu"].to_numpy().mean()
+        < fvu[0].mean()
+    )
     for changes, field in (({"d_sae": 30}, "d_sae"), ({"architecture": "relu"}, "architecture"), ({"start_from": "run:none"}, "start_from")):  # fmt: skip
         with pytest.raises(UserError) as refused:
             train([make_run(tmp_path / "bad", **{"start_from": "run:first", **changes})])
