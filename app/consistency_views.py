@@ -21,7 +21,7 @@ AGAIN = {
     "order": "one random start on data in other orders",
     "both": "other starts and other orders",
 }
-TRUTH_TITLES = {
+TRUTH_TITLES = {  # columns of `truth_table`, shortened for a narrow place
     "GT-MCC (|cosine|)": "GT-MCC",
     "GT-MCC (signed cosine)": "signed",
     "F1 (mean over true features)": "F1",
@@ -138,17 +138,25 @@ def truth_view(groups: list[Group], focus: Group, subset: str) -> None:
     with left:
         picture(allocation_figure(truth), truth, "allocation")
     with right:
-        st.markdown("**Recovery of the truth, seed by seed**")
         worlds = [group for group in groups if group.is_world]
-        tables = [
-            truth_table(run_set.rows_of(group, "saes")).assign(Settings=group.words) for group in worlds
-        ]
-        found = pd.concat(tables, ignore_index=True)
-        order = [*(["Settings"] if len(worlds) > 1 else []), *(c for c in found if c != "Settings")]
-        numbers = {
-            name: st.column_config.NumberColumn(format="%.3f") for name in found.select_dtypes("float")
-        }
-        st.dataframe(found[order], hide_index=True, alt="Recovery of every seed", column_config=numbers)
+        recovery(worlds if len(worlds) <= STRIPS else [focus])
+
+
+def recovery(worlds: list[Group]) -> None:
+    """Every seed's recovery of the truth."""
+    st.markdown("**Recovery of the truth, seed by seed**")
+    tables = [truth_table(run_set.rows_of(group, "saes")).assign(Settings=group.words) for group in worlds]
+    found = pd.concat(tables, ignore_index=True)
+    numbers = {
+        name: st.column_config.NumberColumn(short, format="%.3f", help=name)
+        for name, short in TRUTH_TITLES.items()
+    }
+    st.dataframe(
+        found[[*(["Settings"] if len(worlds) > 1 else []), "Seed", *TRUTH_TITLES]],
+        hide_index=True,
+        alt="Recovery of every seed",
+        column_config=numbers,
+    )
 
 
 def regime(focus: Group, subset: str) -> None:

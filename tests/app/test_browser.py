@@ -128,9 +128,11 @@ def test_link_restores_the_view(address: str, page: Page) -> None:
 
 def test_click_on_a_point_of_the_sweep_opens_its_pairs(address: str, page: Page) -> None:
     page.get_by_role("radio", name="Sweep").click()
-    point = page.locator(".js-plotly-plot .scatterlayer .point").first
+    page.wait_for_url(re.compile("view=Sweep"), timeout=20_000)
+    expect(page.locator(".js-plotly-plot .heatmaplayer .hm")).to_have_count(0, timeout=30_000)
+    point = page.get_by_role("figure", name=re.compile("against Active features")).locator(".point").first
     expect(point).to_be_visible(timeout=30_000)
-    assert "view=Sweep" in page.url
+    point.scroll_into_view_if_needed()
     box = point.bounding_box()
     assert box
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
