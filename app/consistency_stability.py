@@ -167,7 +167,9 @@ def stable_dictionary(focus: Group, frame: pd.DataFrame, threshold: float, known
             key="pool",
             width="stretch",
         )
-        kept = (frame["seeds"] >= m - 1).sum() / max(frame["seed"].nunique(), 1)
+        kept = (
+            1 / (1 + frame.loc[frame["seeds"] >= m - 1, "seeds"])
+        ).sum()  # each counts once over its seeds
         note.caption(
             f"About {kept:,.0f} of {focus.config['d_sae']:,} features, shared by {m} or more of {n_seeds} seeds at |cosine| ≥ "
             f"{threshold:g}. It is evaluated on the same held-out vectors and joins this page."
