@@ -326,3 +326,9 @@ def test_topk_reaches_the_published_level_in_the_synthetic_world(tmp_path: Path)
     assert gt >= 0.93 and pw >= 0.90 and abs(pw - gt) <= 0.06, (gt, pw)
     assert start == pytest.approx(0.53, abs=0.03)
     assert random_direction_null(16, 32, 32).mean == pytest.approx(0.53, abs=0.03)
+
+
+def test_a_world_that_cannot_be_names_the_field(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        train([make_run(tmp_path, world="hierarchy", n_true_features=24, true_sparsity=20)])
+    assert refused.value.field == "true_sparsity"

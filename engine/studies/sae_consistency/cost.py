@@ -19,7 +19,7 @@ TEXT_OTHER = "The language model is not the bundled one, so its part of the time
 
 
 def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
-    """Seconds, memory and disk of a run without a GPU; `shared_seconds` of them are spent once per launch."""
+    """Seconds, memory and disk of a run without a GPU."""
     share = CORES / max(1, len(os.sched_getaffinity(0)))
     world = config.source == "synthetic"
     d_in = config.d_in if world else 576
@@ -29,25 +29,17 @@ def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
     sizes = n_seeds * config.d_sae * d_in * 4
     if world:
         training = vectors * WORLD_VECTOR_SECONDS + config.steps * WORLD_STEP_SECONDS
-        once = LOADING_SECONDS / 3
-        return _cost(once + training * share, once, BASE_MEMORY / 3, 4 * sizes, TEXT)
+        return _cost(LOADING_SECONDS / 3 + training * share, BASE_MEMORY / 3, 4 * sizes, TEXT)
     layers = int(config.hook_point.split(".")[1]) + 1
     reading = 1.05 * config.n_tokens * layers / LAYER_TOKENS_PER_SECOND
     passes = (1 + 5 * n_seeds) * config.functional_tokens / FORWARD_TOKENS_PER_SECOND
     evaluation = (passes + EXPLAINED_PAIR_SECONDS * config.explained_pairs) if n_seeds > 1 else 0.0
-    once = LOADING_SECONDS + reading * share
-    seconds = once + (training + evaluation) * share
+    seconds = LOADING_SECONDS + (reading + training + evaluation) * share
     disk = 1.1 * config.n_tokens * d_in * 2
     note = TEXT if config.model == BUNDLED else f"{TEXT} {TEXT_OTHER}"
     memory = BASE_MEMORY + 8 * sizes + min(disk, 1.1e9) + config.batch_size * config.d_sae * 16
-    return _cost(seconds, once, memory, disk + 8 * sizes, note)
+    return _cost(seconds, memory, disk + 8 * sizes, note)
 
 
-def _cost(seconds: float, once: float, memory: float, disk: float, note: str) -> dict[str, Any]:
-    return {
-        "seconds": seconds,
-        "shared_seconds": once,
-        "memory_bytes": memory,
-        "disk_bytes": disk,
-        "based_on": note,
-    }
+def _cost(seconds: float, memory: float, disk: float, note: str) -> dict[str, Any]:
+    return {"seconds": seconds, "memory_bytes": memory, "disk_bytes": disk, "based_on": note}

@@ -88,15 +88,18 @@ def _world(config: Config) -> Source:
     generators = [
         np.random.default_rng(stream_seed(name, config.world_seed)) for name in ("world", "train", "heldout")
     ]
-    world = make_world(
-        config.world,
-        config.n_true_features,
-        config.d_in,
-        config.true_sparsity,
-        generators[0],
-        zipf_exponent=config.zipf_exponent,
-        correlation=config.correlation,
-    )
+    try:
+        world = make_world(
+            config.world,
+            config.n_true_features,
+            config.d_in,
+            config.true_sparsity,
+            generators[0],
+            zipf_exponent=config.zipf_exponent,
+            correlation=config.correlation,
+        )
+    except ValueError as error:
+        raise UserError("true_sparsity", str(error)) from error
     train = MemoryRows(world.sample(config.n_samples, generators[1]))
     heldout, codes = world.sample_with_codes(HELDOUT_VECTORS, generators[2])
     return Source(train, MemoryRows(heldout), truth=world.features, world=world, true_codes=codes)
