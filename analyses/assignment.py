@@ -25,9 +25,10 @@ Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 
 WHOLE_UP_TO = 4096  # features on the larger side
+WHOLE_FITS = 16_384  # features whose matrix can be solved whole in 2.5 GB, the way out where rounds do not suffice
 PARTNERS = 64  # listed for every row and every column
-NEW_PARTNERS = 16  # most pairs a row gains when the bound is broken
-ROUNDS, RELAXATIONS = 30, 10_000
+NEW_PARTNERS = 64  # most pairs a row gains when the bound is broken
+ROUNDS, ROUNDS_BEFORE_WHOLE, RELAXATIONS = 30, 5, 10_000
 TILE = 1024, 2048
 NOISE, NOISE_STEP = 2.0**-18, 37  # on similarities, to break ties differently in every row
 
@@ -62,7 +63,8 @@ def assign(unit_a: Floats, unit_b: Floats, signed: bool = False, tolerance: floa
     """The matching of `unit_a` (n_a × d) and `unit_b` (n_b × d), float32 rows of norm 1 or 0, with the largest
     total absolute cosine (`signed`: cosine).
 
-    Above 4,096 features its `gap` is at most `tolerance`, unless 30 rounds did not suffice.
+    Above 4,096 features its `gap` is at most `tolerance`; above 16,384 it can be more after 30 rounds, which takes
+    thousands of features on one side that crowd around few on the other.
     """
     return _assign(unit_a, unit_b, [signed], tolerance)[0]
 
@@ -112,8 +114,12 @@ def _solve_by_edges(a: Floats, b: Floats, signs: Sequence[bool], tolerance: floa
     found = []
     for one in lists:
         columns, similarity = np.empty(len(a), np.int64), np.empty(len(a), np.float32)
-        partner, similarity[shuffle_a], gap = _certified(a, b, one, tolerance)
-        columns[shuffle_a] = shuffle_b[partner]
+        partner, values, gap = _certified(a, b, one, tolerance)
+        if gap > tolerance and len(b) <= WHOLE_FITS:
+            cosine = a @ b.T
+            whole = _solve_whole(cosine if one.signed else np.abs(cosine, out=cosine))
+            partner, values, gap = whole.columns, whole.similarity, 0.0
+        columns[shuffle_a], similarity[shuffle_a] = shuffle_b[partner], values
         best_a, best_b = np.empty(len(a), np.float32), np.empty(len(b), np.float32)
         best_a[shuffle_a], best_b[shuffle_b] = one.best_a, one.best_b
         found.append(Assignment(np.arange(len(a)), columns, similarity, gap, best_a, best_b))
@@ -126,7 +132,7 @@ def _certified(a: Floats, b: Floats, lists: "_Lists", tolerance: float) -> tuple
     index = np.arange(len(a), dtype=np.int32)  # the pairs (i, i): with them every row can be matched
     cosine = np.einsum("ij,ij->i", a, b[: len(a)])
     edges = _merged([edges, _Edges(index, index, cosine if lists.signed else np.abs(cosine))])
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if len(b) > WHOLE_FITS else ROUNDS_BEFORE_WHOLE):
         partner, similarity, u, v = _matching_and_prices(edges, (len(a), len(b)))
         broken, excess = _beyond(a, b, lists.signed, u, v, caps)
         gap = max(0.0, float(u.sum() + excess.sum() + v.sum() - similarity.sum()) / len(a))
@@ -207,7 +213,7 @@ def _beyond(
             value = similarity[row, column]
             over = value - u[own[row]] - v[other[column]]
             np.maximum.at(excess, own[row], over)
-            best.offer(row, other[column], over, value)
+            best.offer(row, other[column], np.minimum(over, 7.0), value)
         kept, partner, value = best.kept()
         found.append(_Edges(own[kept].astype(np.int32), partner, value))
     return _merged(found), excess
@@ -233,7 +239,7 @@ class _Best:
     def kept(self) -> tuple[Integers, Integers, Floats]:
         """Feature, partner and similarity of the pairs kept."""
         own, other, key, similarity = (np.concatenate(part) for part in zip(*self.parts, strict=True))
-        order = np.argsort(own * 16.0 - key)
+        order = np.argsort(own * 16.0 - key)  # keys lie within ±8
         starts = np.searchsorted(own[order], np.arange(self.size + 1))
         full = np.flatnonzero(np.diff(starts) >= self.keep)
         last = order[starts[full] + self.keep - 1]

@@ -56,6 +56,7 @@ def test_lists_reach_the_whole_problems_value(
     """Also from lists of two partners, which only the certificate can widen."""
     a, b = CASES[name]
     monkeypatch.setattr(assignment, "WHOLE_UP_TO", 0)
+    monkeypatch.setattr(assignment, "WHOLE_FITS", 0)
     monkeypatch.setattr(assignment, "PARTNERS", partners)
     monkeypatch.setattr(assignment, "TILE", (256, 512))
     found = assign(a, b, signed)
@@ -75,12 +76,37 @@ def test_short_lists_alone_are_not_optimal_and_the_gap_says_so(monkeypatch: pyte
     monkeypatch.setattr(assignment, "PARTNERS", 2)
     monkeypatch.setattr(assignment, "TILE", (256, 512))
     monkeypatch.setattr(assignment, "ROUNDS", 1)
+    monkeypatch.setattr(assignment, "WHOLE_FITS", 0)
     found = assign(a, b)
     similarity = np.abs(a @ b.T)
     best = similarity[linear_sum_assignment(similarity, maximize=True)].mean(dtype=np.float64)
     missing = best - found.similarity.mean(dtype=np.float64)
     assert missing > 1e-6
     assert found.gap >= missing - 1e-9
+
+
+@pytest.mark.parametrize("sizes", [(1000, 1000), (700, 1000)])
+def test_crowds_on_one_side_are_solved_whole(sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of `a` crowds around a direction that `b` hardly has: the rounds do not end, the answer is exact."""
+    generator = np.random.default_rng(5)
+    centres = generator.standard_normal((20, 64))
+    crowds = np.array([0.5] + [0.5 / 19] * 19)
+    a, b = (
+        unit(centres[generator.choice(20, n, p=p)] + 0.05 * generator.standard_normal((n, 64)))
+        for n, p in zip(sizes, (crowds, crowds[::-1]), strict=True)
+    )
+    monkeypatch.setattr(assignment, "WHOLE_UP_TO", 0)
+    for name, value in (("TILE", (256, 512)), ("PARTNERS", 8), ("NEW_PARTNERS", 8)):
+        monkeypatch.setattr(assignment, name, value)
+    found = assign(a, b)
+    similarity = np.abs(a @ b.T)
+    best = similarity[linear_sum_assignment(similarity, maximize=True)].mean(dtype=np.float64)
+    assert found.gap == 0 and found.similarity.mean(dtype=np.float64) == pytest.approx(best, abs=1e-6)
+    monkeypatch.setattr(assignment, "WHOLE_FITS", 0)
+    monkeypatch.setattr(assignment, "ROUNDS", 5)
+    unfinished = assign(a, b)
+    missing = best - unfinished.similarity.mean(dtype=np.float64)
+    assert unfinished.gap > 1e-6 and unfinished.gap >= missing - 1e-9
 
 
 def test_zero_rows_are_matched_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
