@@ -134,6 +134,17 @@ class Run:
         sync(temporary)
         os.replace(temporary, target)
 
+    def write_tensors(self, name: str, tensors: Mapping[str, "torch.Tensor"]) -> None:
+        """Write a safetensors file under tensors/."""
+        from safetensors.torch import save_file
+
+        target = self.directory / "tensors" / f"{name}.safetensors"
+        target.parent.mkdir(exist_ok=True)
+        temporary = target.with_suffix(".tmp")
+        save_file(dict(tensors), temporary)
+        sync(temporary)
+        os.replace(temporary, target)
+
 
 def checkpoint_is_sound(folder: Path) -> bool:
     """Whether a checkpoint folder's files have the hashes recorded beside them."""

@@ -7,8 +7,7 @@ import torch
 
 from data.files import atomic_folder, write_json
 from engine.events import read_events, thin
-from engine.run import Run, damaged_files, write_manifest
-from engine.worker import metrics_table
+from engine.run import Run, damaged_files, metrics_table, write_manifest
 
 
 @pytest.fixture
