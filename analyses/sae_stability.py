@@ -36,7 +36,7 @@ __all__ = [
     "stability_histogram",
 ]
 
-POINTS = 4000
+POINTS = 2000
 THIRDS = {
     "never fires": "#c8c8c8",
     "rarest third": "#fdd835",

@@ -22,7 +22,7 @@ def _claims(study: str) -> pd.DataFrame:
 
 def claims_section(study: str) -> None:
     """The paper's claims, tested on this machine."""
-    st.subheader("The paper's claims, tested here")
+    st.subheader("The paper's claims and its critics', tested here")
     _claims_under_way(study)
     try:
         found = _claims(study)

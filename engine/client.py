@@ -108,7 +108,7 @@ class Client:
         return self._call(method, path, **options).json()
 
     def health(self) -> dict[str, Any]:
-        return self._json("GET", "/health")
+        return self._json("GET", "/health", timeout=5)
 
     def system(self) -> dict[str, Any]:
         """Versions, devices, disk, paths and offline assets of the engine's machine."""
