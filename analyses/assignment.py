@@ -25,9 +25,7 @@ Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 
 WHOLE_UP_TO = 4096  # features on the larger side
-WHOLE_FITS = (
-    16_384  # features whose matrix can be solved whole in 2.5 GB, the way out where rounds do not suffice
-)
+WHOLE_FITS = 16_384  # the same where rounds do not suffice: about 3 GB, as a rectangle 6
 PARTNERS = 64  # listed for every row and every column
 NEW_PARTNERS = 64  # most pairs a row gains when the bound is broken
 ROUNDS, ROUNDS_BEFORE_WHOLE, RELAXATIONS = 30, 5, 10_000
