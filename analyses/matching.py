@@ -97,7 +97,7 @@ def match(features_a: ArrayLike, features_b: ArrayLike) -> Match:
     return Match(
         pairs,
         values[order],
-        mcc_abs=float(found.similarity.mean(dtype=np.float64)),
+        mcc_abs=float(np.abs(values).mean()),
         mcc_signed=float(signed.similarity.mean(dtype=np.float64)),
         best_a=found.best_a,
         best_b=found.best_b,

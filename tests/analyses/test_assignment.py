@@ -129,3 +129,5 @@ def test_match_is_the_same_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lists.mcc_signed == pytest.approx(whole.mcc_signed, abs=1e-6)
     np.testing.assert_allclose(lists.best_a, whole.best_a, atol=1e-6)
     assert lists.cosine.min() < 0
+    for found in (whole, lists):
+        assert found.mcc_abs == pytest.approx(np.abs(found.cosine).mean(), abs=1e-12)

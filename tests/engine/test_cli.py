@@ -126,7 +126,7 @@ def test_store_check_finds_a_damaged_result(home: Path) -> None:
 
 
 def test_a_grid_is_one_launch() -> None:
-    runs = asked("run", "sae_consistency", "--seeds", "2", *WORLD, *SHORT, "--grid", "k=1,2", "--grid", "architecture=topk,relu", "--wait")  # fmt: skip
+    runs = asked("run", "sae_consistency", "--seeds", "2", *WORLD, *SHORT, "--set", "world_seed=5", "--grid", "k=1,2", "--grid", "architecture=topk,relu", "--wait")  # fmt: skip
     assert [run["state"] for run in runs] == ["done"] * 4
     assert len({(run["config"]["architecture"], run["config"]["k"]) for run in runs}) == 4
     assert len({run["group"] for run in runs}) == 1

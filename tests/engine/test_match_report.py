@@ -72,7 +72,7 @@ def test_a_permuted_and_scaled_dictionary_is_the_same(tmp_path: Path) -> None:
         "shared_share",
     ):
         assert summary[name] == pytest.approx(1, abs=1e-6), name
-    assert summary["n"] == 30 and 0.3 < summary["null_mean"] < 0.7 and summary["null_draws"] == 5
+    assert summary["n"] == 30 and 0.3 < summary["null_mean"] < 0.7 and summary["null_draws"] == 50
     assert report["method"]["optimality_gap"] == 0
     assert sorted(pair["feature_a"] for pair in report["pairs"]) == list(range(30))
     assert all(order[pair["feature_b"]] == pair["feature_a"] for pair in report["pairs"])
