@@ -20,6 +20,7 @@ SEQUENTIAL = "cividis"
 PIXELS_PER_INCH = 96
 ONE_COLUMN = round(3.35 * PIXELS_PER_INCH)
 TWO_COLUMNS = round(6.9 * PIXELS_PER_INCH)
+BELOW = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"}
 SUBTITLE_WIDTH, SUBTITLE_LINE = 56, 22
 HEIGHT = 400
 CELL = "cell"
@@ -105,17 +106,7 @@ def band(figure: go.Figure, x: Any, low: Any, high: Any, color: str, **place: An
 
 def legend_below(figure: go.Figure) -> go.Figure:
     """Put the legend in rows under the axes, so that a narrow column keeps its width for the data."""
-    return figure.update_layout(
-        legend={
-            "orientation": "h",
-            "yref": "container",
-            "y": 0,
-            "yanchor": "bottom",
-            "x": 0,
-            "xanchor": "left",
-            "itemsizing": "trace",
-        }
-    )
+    return figure.update_layout(legend={**BELOW, "itemsizing": "trace"})
 
 
 def finish(
@@ -171,15 +162,7 @@ def sized(figure: go.Figure, columns: int) -> go.Figure:
         title=None,
         font={"size": size},
         margin={"l": 44, "r": 16, "t": 12, "b": round(44 + rows * size * 1.7)},
-        legend={
-            "orientation": "h",
-            "yref": "container",
-            "y": 0,
-            "yanchor": "bottom",
-            "x": 0,
-            "xanchor": "left",
-            "font": {"size": size},
-        },
+        legend={**BELOW, "font": {"size": size}},
     )
     copy.update_xaxes(title_font_size=size, title_standoff=6)
     copy.update_yaxes(title_font_size=size, title_standoff=6)

@@ -42,16 +42,21 @@ class Pairing:
         self.stability = {seed: np.zeros(len(rows)) for seed, rows in self.decoders.items()}
         self.max_cosine = {seed: np.zeros(len(rows)) for seed, rows in self.decoders.items()}
         for a, b in combinations(self.decoders, 2):
+            matched: dict[tuple[int, int], Match] = {}
             for subset in SUBSETS:
                 check()
-                self._pair(a, b, subset)
+                self._pair(a, b, subset, matched)
 
-    def _pair(self, a: int, b: int, subset: str) -> None:
+    def _pair(self, a: int, b: int, subset: str, matched: dict[tuple[int, int], Match]) -> None:
+        """`matched` holds this pair's matchings by size: where all features are alive, the subsets are the same."""
         ids_a, ids_b = self._ids(a, subset), self._ids(b, subset)
         if not (len(ids_a) and len(ids_b)):
             return
-        found = match(self.decoders[a][ids_a], self.decoders[b][ids_b])
-        null = random_direction_null(self.decoders[a].shape[1], len(ids_a), len(ids_b))
+        size = len(ids_a), len(ids_b)
+        if size not in matched:
+            matched[size] = match(self.decoders[a][ids_a], self.decoders[b][ids_b])
+        found = matched[size]
+        null = random_direction_null(self.decoders[a].shape[1], *size)
         first, second = ids_a[found.pairs[:, 0]], ids_b[found.pairs[:, 1]]
         correlation, jaccard = code_consistency(
             self.found[a].codes, self.found[b].codes, np.stack([first, second], axis=1)
