@@ -193,9 +193,14 @@ def _wikipedia_leads() -> list[str]:
     return [article["extract"] for _, article in sorted(articles.items()) if article["extract"]]
 
 
-def _bbc_news() -> list[str]:
+def bbc_articles() -> list[tuple[str, str]]:
+    """(topic, text) of every article of the BBC news set, topics interleaved. Raises AssetMissing."""
     files = sorted(locate("bbc-news").rglob("*.txt"), key=lambda file: (file.stem, file.parent.name))
-    return [file.read_text(encoding="utf-8", errors="replace") for file in files]
+    return [(file.parent.name, file.read_text(encoding="utf-8", errors="replace")) for file in files]
+
+
+def _bbc_news() -> list[str]:
+    return [text for _, text in bbc_articles()]
 
 
 def _tweets() -> list[str]:
@@ -207,20 +212,31 @@ RATED_DOMAINS = ("amazonReviewSnippets", "movieReviewSnippets", "nytEditorialSni
 
 
 def _rated_snippets() -> list[str]:
+    domains = rated_snippets().values()
+    order = (
+        (i / len(rows), d, text) for d, rows in enumerate(domains) for i, (_, _, text) in enumerate(rows)
+    )
+    return [text for _, _, text in sorted(order)]
+
+
+def rated_snippets() -> dict[str, list[tuple[str, float, str]]]:
+    """Per domain, (id, mean rating from −4 to 4, text) of every snippet; "12_3" is the third of review 12.
+
+    Raises AssetMissing.
+    """
     with tarfile.open(locate("rated-snippets")) as outer:
         inner = outer.extractfile("vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
         assert inner is not None
         with tarfile.open(fileobj=io.BytesIO(inner.read())) as archive:
-            domains = [_rated_domain(archive, name) for name in RATED_DOMAINS]
-    order = ((i / len(texts), d, text) for d, texts in enumerate(domains) for i, text in enumerate(texts))
-    return [text for _, _, text in sorted(order)]
+            return {name: _rated_domain(archive, name) for name in RATED_DOMAINS}
 
 
-def _rated_domain(archive: tarfile.TarFile, name: str) -> list[str]:
+def _rated_domain(archive: tarfile.TarFile, name: str) -> list[tuple[str, float, str]]:
     file = archive.extractfile(f"hutto_ICWSM_2014/{name}_GroundTruth.txt")
     assert file is not None
     lines = file.read().decode("utf-8", errors="replace").splitlines()
-    return [line.split("\t", 2)[2] for line in lines if line.count("\t") >= 2]
+    rows = (line.split("\t", 2) for line in lines if line.count("\t") >= 2)
+    return [(identifier, float(rating), text) for identifier, rating, text in rows]
 
 
 MIX: dict[str, Callable[[], list[str]]] = {

@@ -12,6 +12,7 @@ import httpx
 import pyarrow as pa
 
 from data.paths import state_dir
+from engine.client_explore import ExploreCalls
 
 TERMINAL = ("done", "failed", "cancelled", "interrupted")
 RESUMABLE = ("failed", "cancelled", "interrupted")
@@ -83,7 +84,7 @@ def start_engine() -> "subprocess.Popen[bytes]":
     raise EngineError(503, f"The engine did not start; {home / 'engine.log'} ends with: {''.join(tail)}")
 
 
-class Client:
+class Client(ExploreCalls):
     """Calls of the engine's HTTP API, one method each; tables come back as Arrow."""
 
     def __init__(self, address: str, token: str) -> None:
@@ -96,13 +97,20 @@ class Client:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
             raise EngineDown from error
+        self._refuse(response)
+        return response
+
+    def _refuse(self, response: httpx.Response) -> None:
+        """Raises EngineError for an answer that is an error."""
         if response.is_error:
             try:
                 detail = response.json()["detail"]
             except (ValueError, KeyError):
                 detail = response.text
             raise EngineError(response.status_code, detail if isinstance(detail, str) else json.dumps(detail))
-        return response
+
+    def _arrow(self, response: httpx.Response) -> pa.Table:
+        return pa.ipc.open_stream(io.BytesIO(response.content)).read_all()
 
     def _json(self, method: str, path: str, **options: Any) -> Any:
         return self._call(method, path, **options).json()
@@ -125,10 +133,14 @@ class Client:
         seeds: list[int],
         preset: str | None = None,
         data_seed: int = 0,
+        cards: bool = False,
     ) -> dict[str, Any]:
-        """Queue a run, or return the one that exists with this identity. Raises EngineError (422) on bad input."""
+        """Queue a run, or return the one that exists with this identity; with `cards`, its feature cards after it.
+
+        Raises EngineError (422) on bad input.
+        """
         body = {"study": study, "config": config, "seeds": seeds, "preset": preset, "data_seed": data_seed}
-        return self._json("POST", "/runs", json=body)
+        return self._json("POST", "/runs", json={**body, "cards": cards})
 
     def launch(
         self,
@@ -206,19 +218,19 @@ class Client:
     ) -> pa.Table:
         """Rows of a run's table; `where` holds equality filters, `order` a column, `-column` for descending."""
         body = {"columns": columns, "where": where or {}, "order": order, "limit": limit, "offset": offset}
-        return _arrow(self._call("POST", f"/runs/{run_id}/tables/{name}", json=body))
+        return self._arrow(self._call("POST", f"/runs/{run_id}/tables/{name}", json=body))
 
     def match(self, a: tuple[str, int], b: tuple[str, int], subset: str = "alive") -> dict[str, Any]:
         """Match two SAEs, each (run id, seed), of one run or of two: {"summary": dict, "matches": table}."""
         query = {"run_a": a[0], "seed_a": a[1], "run_b": b[0], "seed_b": b[1], "subset": subset}
         response = self._call("GET", "/match", params=query)
-        table = _arrow(response)
+        table = self._arrow(response)
         metadata = table.schema.metadata or {}
         return {"summary": json.loads(metadata[b"summary"]), "matches": table}
 
     def claims(self, study: str) -> pa.Table:
         """The newest measured figure of every claim of a study."""
-        return _arrow(self._call("GET", f"/studies/{study}/claims"))
+        return self._arrow(self._call("GET", f"/studies/{study}/claims"))
 
     def claim_runs(self, study: str, preset: str, seeds: int) -> list[str]:
         """Queue every run the study's claims need; their ids."""
@@ -248,7 +260,3 @@ class Client:
 
     def shutdown(self) -> None:
         self._json("POST", "/shutdown")
-
-
-def _arrow(response: httpx.Response) -> pa.Table:
-    return pa.ipc.open_stream(io.BytesIO(response.content)).read_all()

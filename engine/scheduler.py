@@ -13,7 +13,7 @@ from engine.errors import UserError
 from engine.events import read_events
 from engine.executors import Executor
 from engine.store import Store
-from engine.studies import STUDIES
+from engine.studies import JOBS, STUDIES
 from engine.studies.base import Study, parse_config
 
 POLL = 0.2
@@ -105,10 +105,33 @@ class Scheduler:
         }
 
     def submit(
-        self, study_name: str, preset: str | None, overrides: dict[str, Any], seeds: list[int], data_seed: int
+        self,
+        study_name: str,
+        preset: str | None,
+        overrides: dict[str, Any],
+        seeds: list[int],
+        data_seed: int,
+        cards: bool = False,
     ) -> str:
-        """Queue a run, or return the id of the one with this identity (queued again if it had ended early)."""
-        return self.submit_group(study_name, [{"preset": preset, **overrides}], seeds, data_seed)[0]
+        """Queue a run, or return the id of the one with this identity (queued again if it had ended early).
+
+        With `cards`, the job that makes its feature cards is queued once it is done.
+        """
+        run_id = self.submit_group(study_name, [{"preset": preset, **overrides}], seeds, data_seed)[0]
+        if cards:
+            with self._lock:
+                entry = self._entries[run_id]
+                entry.update(cards=True)
+                if entry.state["state"] == "done":
+                    self._make_cards(entry)
+        return run_id
+
+    def _make_cards(self, entry: Entry) -> None:
+        entry.update(cards=False)
+        try:
+            self.submit("feature_cards", None, {"of": entry.record["id"]}, entry.record["seeds"], 0)
+        except UserError:
+            return
 
     def submit_group(
         self, study_name: str, settings: list[dict[str, Any]], seeds: list[int], data_seed: int
@@ -160,6 +183,11 @@ class Scheduler:
             if run_id not in self._entries:
                 raise UserError("run", f"{run_id!r} does not exist; `concordance runs` lists them.")
             return self._entries[run_id]
+
+    def entries(self, study: str) -> list[Entry]:
+        """Every run of a study or tool."""
+        with self._lock:
+            return [entry for entry in self._entries.values() if entry.record["study"] == study]
 
     def listing(self, study: str | None, state: str | None, limit: int, offset: int) -> list[dict[str, Any]]:
         with self._lock:
@@ -280,6 +308,8 @@ class Scheduler:
         self._register_activations()
         entry.update(state=otherwise, error=error, finished=told.get("t", time.time()))
         self.store.save_run(entry.record, entry.state)
+        if otherwise == "done" and entry.state.get("cards"):
+            self._make_cards(entry)
 
     def _register_activations(self) -> None:
         for manifest in (self.home / "activations").glob("*/manifest.json"):
@@ -303,9 +333,9 @@ def identity(record: dict[str, Any]) -> str:
 
 
 def find_study(name: str) -> Study:
-    if name not in STUDIES:
+    if name not in JOBS:
         raise UserError("study", f"{name!r} does not exist; choose one of {', '.join(STUDIES)}.")
-    return STUDIES[name]
+    return JOBS[name]
 
 
 def checked_seeds(seeds: list[int]) -> list[int]:
@@ -329,10 +359,11 @@ CODE = (
 
 
 def code_version(study: str) -> str:
-    """A hash of every source file that can change what a study's run computes."""
+    """A hash of every source file that can change what a run of a study or tool computes."""
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    for name in (*CODE, f"engine/studies/{study}"):
+    own = f"engine/{'studies' if study in STUDIES else 'tools'}/{study}"
+    for name in (*CODE, own):
         path = root / name
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             if "claims" not in file.parts and file.name != "claims.py":
@@ -342,7 +373,7 @@ def code_version(study: str) -> str:
 
 def command(record: dict[str, Any]) -> str:
     """The command line that asks for this very run."""
-    study = STUDIES[record["study"]]
+    study = JOBS[record["study"]]
     preset = record["preset"]
     base = parse_config(study, preset, {}).model_dump(mode="json")
     words = ["concordance", "run", study.name, *(["--preset", preset] if preset else [])]

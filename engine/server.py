@@ -27,7 +27,9 @@ from engine import claims, system
 from engine.errors import UserError
 from engine.events import read_events, thin
 from engine.executors import LocalExecutor
+from engine.explore_api import add_explore
 from engine.figures import FigureServer
+from engine.lab import Lab
 from engine.pooling import pool
 from engine.sae_matching import SaeMatcher
 from engine.scheduler import Scheduler, command, find_study
@@ -45,6 +47,7 @@ class RunRequest(BaseModel):
     seeds: list[int]
     preset: str | None = None
     data_seed: int = Field(default=0, ge=0, lt=2**31)
+    cards: bool = False
 
 
 class LaunchRequest(BaseModel):
@@ -79,11 +82,13 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
     scheduler = Scheduler(home, store, LocalExecutor())
     matcher = SaeMatcher(home, store)
     figures = FigureServer()
+    lab = Lab(home)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> Any:
         scheduler.start()
         yield
+        lab.close()
         scheduler.shutdown()
         figures.close()
         store.close()
@@ -116,6 +121,7 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
 
     _add_studies(app, guarded, scheduler, store)
     _add_runs(app, guarded, scheduler, store)
+    add_explore(app, guarded, scheduler, store, matcher, lab, _arrow)
 
     @app.get("/match", dependencies=guarded)
     def get_match(run_a: str, seed_a: int, run_b: str, seed_b: int, subset: str = "alive") -> Response:
@@ -184,10 +190,8 @@ def _add_studies(app: FastAPI, guarded: list[Any], scheduler: Scheduler, store: 
 def _add_runs(app: FastAPI, guarded: list[Any], scheduler: Scheduler, store: Store) -> None:
     @app.post("/runs", dependencies=guarded)
     def submit(request: RunRequest) -> dict[str, Any]:
-        run_id = scheduler.submit(
-            request.study, request.preset, request.config, request.seeds, request.data_seed
-        )
-        return scheduler.describe(scheduler.get(run_id))
+        wanted = (request.study, request.preset, request.config, request.seeds, request.data_seed)
+        return scheduler.describe(scheduler.get(scheduler.submit(*wanted, cards=request.cards)))
 
     @app.post("/launches", dependencies=guarded)
     def launch(request: LaunchRequest) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from engine.errors import UserError
 from engine.run import damaged_files
 
 DATABASE = "store.duckdb"
+LIBRARY = "library.json"
 MAX_ROWS = 5_000_000
 
 
@@ -76,6 +77,18 @@ class Store:
         write_json(folder / f"{study}.json", rows)
         with self._lock:
             _load_claims(self._connection, folder / f"{study}.json")
+
+    def load_library(self) -> None:
+        """Replace labels and lists by those of `library.json`."""
+        with self._lock:
+            _load_library(self._connection, self.home / LIBRARY)
+
+    def sql(self, text: str, values: list[Any], views: dict[str, pa.Table] | None = None) -> pa.Table:
+        """Rows of a query of ours; `views` are Arrow tables it may name. Never for text of a user."""
+        cursor = self._cursor()
+        for name, table in (views or {}).items():
+            cursor.register(name, table)
+        return cursor.sql(text, params=values).to_arrow_table()
 
     def claims(self, study: str) -> pa.Table:
         return self._cursor().sql("SELECT * FROM claims WHERE study = ?", params=[study]).to_arrow_table()
@@ -173,6 +186,7 @@ def _load_everything(connection: duckdb.DuckDBPyConnection, home: Path) -> int:
         _register_activations(connection, folder)
     for path in sorted((home / "claims").glob("*.json")):
         _load_claims(connection, path)
+    _load_library(connection, home / LIBRARY)
     connection.execute("CHECKPOINT")
     return count
 
@@ -225,6 +239,20 @@ def _register_activations(connection: duckdb.DuckDBPyConnection, folder: Path) -
             *((insert, [row.get(column) for column in columns]) for row in rows),
         ],
     )
+
+
+def _load_library(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    library = read_json(path) if path.exists() else {}
+    statements: list[tuple[str, list[Any]]] = []
+    for name in ("labels", "lists"):
+        columns = schema.STORE_TABLES[name]
+        rows = pa.Table.from_pylist(library.get(name, []), schema=pa.schema(list(columns.items())))
+        connection.register(f"new_{name}", rows)
+        statements += [
+            (f"DELETE FROM {name}", []),
+            (f"INSERT INTO {name} SELECT {', '.join(columns)} FROM new_{name}", []),
+        ]
+    _transaction(connection, statements)
 
 
 def _load_claims(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

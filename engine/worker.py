@@ -13,14 +13,14 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 from data.files import read_json
 from engine.errors import UserError
 from engine.run import Run, Stopped
-from engine.studies import STUDIES
+from engine.studies import JOBS
 
 OUT_OF_SPACE = "The disk is full; free some space or lower n_tokens, then resume the run."
 
 
 def main() -> int:
     runs = [_open(Path(argument)) for argument in sys.argv[1:]]
-    study = STUDIES[runs[0].study]
+    study = JOBS[runs[0].study]
 
     def stop(signum: int, frame: FrameType | None) -> None:
         for run in runs:
@@ -53,7 +53,7 @@ def main() -> int:
 
 def _open(directory: Path) -> Run:
     record = read_json(directory / "config.json")
-    return Run(directory, STUDIES[record["study"]].Config(**record["config"]))
+    return Run(directory, JOBS[record["study"]].Config(**record["config"]))
 
 
 def _end(runs: list[Run], state: str, error: str | None) -> int:
