@@ -12,6 +12,11 @@ from engine.client import EngineDown, EngineError
 page = st.navigation(
     {
         "": [st.Page(PAGES["home"], title="Home", url_path="home", default=True)],
+        "Explore": [
+            st.Page(PAGES["features"], title="Features", url_path="features"),
+            st.Page(PAGES["map"], title="Map", url_path="map"),
+            st.Page(PAGES["lab"], title="Prompt lab", url_path="lab"),
+        ],
         "Identify": [st.Page(PAGES["consistency"], title="Consistency", url_path="consistency")],
         "Run": [
             st.Page(PAGES["new"], title="New", url_path="new"),

@@ -32,6 +32,9 @@ STATE_ICONS = {
 }
 PAGES = {
     "home": "views/start.py",
+    "features": "views/features.py",
+    "map": "views/map.py",
+    "lab": "views/lab.py",
     "consistency": "views/consistency.py",
     "new": "views/new.py",
     "jobs": "views/jobs.py",
@@ -121,9 +124,25 @@ def is_pooled(config: dict[str, Any]) -> bool:
     return PurePath(config.get("start_from", "")).parent.name == "pooled"
 
 
+TOOLS = {"feature_cards": ("Feature cards", "of", "features"), "feature_map": ("Map", "runs", "map")}
+
+
+def result_link(run: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """The page that shows a finished run's result, and its query."""
+    if run["study"] in TOOLS:
+        _, field, page = TOOLS[run["study"]]
+        return page, {"runs": run["config"][field]}
+    return "consistency", {"runs": run["id"]}
+
+
 def describe(run: dict[str, Any]) -> str:
     """A run in one line."""
     config = run["config"]
+    if run["study"] in TOOLS:
+        name, field, _ = TOOLS[run["study"]]
+        of = [part[:6] for part in config[field].split(",")]
+        more = f" and {len(of) - 3} more" if len(of) > 3 else ""
+        return f"{name} of run{'s' if len(of) > 1 else ''} {', '.join(of[:3])}{more} · {run['id'][:6]}"
     where = (
         config["hook_point"]
         if config["source"] == "language_model"

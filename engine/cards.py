@@ -128,7 +128,11 @@ class CardReader:
             " WHERE run_id = ? AND seed = ? AND feature = ?",
             [cards, seed, feature],
         ).to_pylist()
-        return {**missing, **(rows[0] if rows else {}), **read_examples(self._directory(cards), seed, feature)}
+        return {
+            **missing,
+            **(rows[0] if rows else {}),
+            **read_examples(self._directory(cards), seed, feature),
+        }
 
     def _logits(self, cards: str | None, seed: int, feature: int) -> dict[str, list[dict[str, Any]]]:
         rows = self.store.sql(

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from engine import client as engine_client
+from engine.cli_cards import cards_command
 from engine.cli_import import import_command
 from engine.cli_match import match_command
 from engine.client import Client, EngineError
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 store_app = typer.Typer(no_args_is_help=True, help="Check the store, or rebuild it from the run directories.")
 app.add_typer(store_app, name="store")
+app.command("cards")(cards_command)
 app.command("match")(match_command)
 app.command("import")(import_command)
 

@@ -176,8 +176,6 @@ def _add_imports(app: FastAPI, guarded: list[Any], scheduler: Scheduler) -> None
     def import_saes(request: ImportRequest) -> dict[str, Any]:
         """Queue a run of zero steps that evaluates and matches saved SAEs, and their feature cards after it."""
         found = [inspect_sae(path) for path in request.paths]
-        settings = import_settings(
-            found, request.hook_point, request.model, request.corpus, request.n_tokens
-        )
+        settings = import_settings(found, request.hook_point, request.model, request.corpus, request.n_tokens)
         made = scheduler.submit(STUDY, None, settings, list(range(len(found))), 0, cards=True)
         return scheduler.describe(scheduler.get(made))

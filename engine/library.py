@@ -64,9 +64,19 @@ class Library:
     def __init__(self, home: Path, store: Store) -> None:
         self.path, self.store = home / LIBRARY, store
         self._lock = RLock()
-        found = Document(**read_json(self.path)) if self.path.exists() else Document()
+        found = self._read()
         self._labels = {row.key: row for row in found.labels}
         self._lists = {row.key: row for row in found.lists}
+
+    def _read(self) -> Document:
+        """What is on disk; a damaged file is put aside, never written over."""
+        if not self.path.exists():
+            return Document()
+        try:
+            return Document(**read_json(self.path))
+        except (ValueError, TypeError):
+            self.path.rename(self.path.with_name(f"{LIBRARY}.damaged-{int(time.time())}"))
+            return Document()
 
     def document(self) -> dict[str, Any]:
         with self._lock:

@@ -375,7 +375,8 @@ def command(record: dict[str, Any]) -> str:
     """The command line that asks for this very run."""
     study = JOBS[record["study"]]
     preset = record["preset"]
-    base = parse_config(study, preset, {}).model_dump(mode="json")
+    defaults = {name: field.default for name, field in study.Config.model_fields.items()}
+    base = {**defaults, **(study.presets[preset] if preset else {})}
     words = ["concordance", "run", study.name, *(["--preset", preset] if preset else [])]
     seeds = record["seeds"]
     if seeds == list(range(len(seeds))):

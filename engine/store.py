@@ -242,7 +242,10 @@ def _register_activations(connection: duckdb.DuckDBPyConnection, folder: Path) -
 
 
 def _load_library(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    library = read_json(path) if path.exists() else {}
+    try:
+        library = read_json(path) if path.exists() else {}
+    except ValueError:
+        library = {}
     statements: list[tuple[str, list[Any]]] = []
     for name in ("labels", "lists"):
         columns = schema.STORE_TABLES[name]

@@ -19,6 +19,7 @@ from app.launches import (
 from app.widgets import (
     ACTIVE,
     PAGES,
+    TOOLS,
     ago,
     all_curves,
     attempt,
@@ -26,6 +27,7 @@ from app.widgets import (
     literal,
     live_curves,
     progress_text,
+    result_link,
     show_progress,
     show_refusal,
     state_badge,
@@ -52,7 +54,8 @@ def detail(run_id: str, alone: bool) -> None:
     if run["state"] in ADVICE:
         st.caption(ADVICE[run["state"]])
     actions(run, alone)
-    live_curves(run_id, all_curves(), f"job-{run_id}", run["state"] in ACTIVE)
+    if run["study"] not in TOOLS:
+        live_curves(run_id, all_curves(), f"job-{run_id}", run["state"] in ACTIVE)
 
 
 def actions(run: dict[str, Any], alone: bool) -> None:
@@ -69,15 +72,12 @@ def actions(run: dict[str, Any], alone: bool) -> None:
                 icon=":material/play_arrow:",
             )
         if run["state"] == "done":
+            page, query = result_link(run)
+            st.page_link(PAGES[page], label="See the result", icon=":material/grid_on:", query_params=query)
+        if run["study"] not in TOOLS:
             st.page_link(
-                PAGES["consistency"],
-                label="See the result",
-                icon=":material/grid_on:",
-                query_params={"runs": run["id"]},
+                PAGES["new"], label="Clone", icon=":material/content_copy:", query_params={"clone": run["id"]}
             )
-        st.page_link(
-            PAGES["new"], label="Clone", icon=":material/content_copy:", query_params={"clone": run["id"]}
-        )
 
 
 @st.fragment(run_every=1)

@@ -10,8 +10,10 @@ from app.widgets import PAGES, attempt, duration, show_refusal, size
 from engine.client import EngineError
 
 
-def launch(study: str, config: dict[str, Any], seeds: list[int], preset: str, data_seed: int) -> None:
-    run = attempt(lambda: client().submit(study, config, seeds, preset=preset, data_seed=data_seed))
+def launch(
+    study: str, config: dict[str, Any], seeds: list[int], preset: str, data_seed: int, cards: bool
+) -> None:
+    run = attempt(lambda: client().submit(study, config, seeds, preset, data_seed, cards))
     if run:
         st.session_state["go"] = run["id"]
 
@@ -144,10 +146,15 @@ cells[2].metric("Disk, about", size(cost["disk_bytes"]))
 st.caption(cost["based_on"])
 st.markdown("**The same from the command line**")
 st.code(cost["command"], language="bash", wrap_lines=True)
+cards = config.get("source") == "language_model" and st.toggle(
+    "Make feature cards afterwards",
+    value=True,
+    help="Examples, logits and functional checks of every feature for Explore; a job of its own after this run.",
+)
 st.button(
     "Launch",
     type="primary",
     on_click=launch,
-    args=(study, config, seeds, preset, int(data_seed)),
+    args=(study, config, seeds, preset, int(data_seed), bool(cards)),
     icon=":material/rocket_launch:",
 )

@@ -20,7 +20,9 @@ def trained(seeds: list[int]) -> dict[str, Any] | None:
 
 
 def start_tour(seeds: list[int]) -> None:
-    run = trained(seeds) or attempt(lambda: client().submit("sae_consistency", {}, seeds, preset="tour"))
+    run = trained(seeds) or attempt(
+        lambda: client().submit("sae_consistency", {}, seeds, preset="tour", cards=True)
+    )
     if run:
         st.session_state["go"] = run["id"]
 
@@ -35,7 +37,7 @@ st.write(
 )
 show_refusal()
 
-runs = client().runs(limit=LISTED)
+runs = client().runs(study="sae_consistency", limit=LISTED)
 tours = [run for run in runs if run["preset"] == "tour"]
 first = trained(SEEDS)
 

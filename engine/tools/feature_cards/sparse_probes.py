@@ -56,8 +56,8 @@ def features_by_difference(x: Floats, labels: Ints) -> Ints:
     """
     classes = np.unique(labels)
     difference = np.stack([np.abs(x[labels == c].mean(axis=0) - x[labels != c].mean(axis=0)) for c in classes])
-    order = difference[np.argsort(-difference.max(axis=1), kind="stable")].argsort(axis=1, kind="stable")
-    in_turn = order[:, ::-1].T.flatten()
+    strongest_first = -difference[np.argsort(-difference.max(axis=1), kind="stable")]
+    in_turn = strongest_first.argsort(axis=1, kind="stable").T.flatten()
     return in_turn[np.sort(np.unique(in_turn, return_index=True)[1])].astype(np.int64)
 
 

@@ -1,0 +1,5 @@
+"""Placeholder until its owner writes it."""
+
+import streamlit as st
+
+st.title("lab")
