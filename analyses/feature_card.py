@@ -11,17 +11,13 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from analyses.figures import PALETTE, empty, finish, plain
-from analyses.feature_text import beside_number, escaped, number, one_line, share
+from analyses.feature_text import number, one_line, share
 
 Card = dict[str, Any]
 Example = dict[str, Any]
 UNITS = "units of the vectors the SAE was trained on"
 ORANGE = (230, 159, 0)  # Okabe & Ito
-TOP = "top"
 LABEL_WIDTH = 14
-DARK_TEXT_FROM = 0.6  # share of the colour scale
-GREY_DOTS = "color:#8a8a8a;text-decoration:underline dotted"
-PEAK = "outline:2px solid #D55E00;outline-offset:-1px;text-decoration:underline;border-radius:2px"
 
 
 class Number(NamedTuple):
@@ -44,10 +40,14 @@ def numbers(card: Card) -> list[Number]:
     return [
         Number("Density", share(card.get("density")), f"Share {read} on which the feature is active."),
         Number(
-            "Frequency", share(card.get("frequency")), "Share of held-out tokens on which the feature is active."
+            "Frequency",
+            share(card.get("frequency")),
+            "Share of held-out tokens on which the feature is active.",
         ),
         Number("Maximum", number(card.get("max_activation")), f"Largest activation, in {UNITS}."),
-        Number("Mean", number(card.get("mean_activation")), f"Mean activation where it is active, in {UNITS}."),
+        Number(
+            "Mean", number(card.get("mean_activation")), f"Mean activation where it is active, in {UNITS}."
+        ),
         Number(
             "Stability",
             share(card.get("stability")),
@@ -70,7 +70,7 @@ def warnings(card: Card) -> list[str]:
     """What a reader must know before trusting the feature."""
     found = []
     if card.get("alive") is False:
-        found.append("Dead: it never fires on held-out tokens.")
+        found.append("Dead: it is active on no held-out token, nor was it towards the end of training.")
     if card.get("near_duplicate"):
         found.append("Near duplicate: another feature of this SAE points the same way.")
     return found
@@ -102,7 +102,9 @@ def histogram_figure(card: Card) -> go.Figure:
     """How often the feature takes each activation value, on a log axis of tokens."""
     found = card.get("histogram")
     if not found or not sum(found["counts"]):
-        return empty("No activations to draw: the feature is active on none of the tokens read for this card.")
+        return empty(
+            "No activations to draw: the feature is active on none of the tokens read for this card."
+        )
     edges, counts = np.asarray(found["edges"], float), np.asarray(found["counts"], float)
     drawn = counts > 0
     middles, widths = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
@@ -119,7 +121,10 @@ def histogram_figure(card: Card) -> go.Figure:
     figure.update_xaxes(title=f"Activation ({UNITS})", range=[float(edges[0]), float(edges[-1])])
     top = float(np.log10(counts.max()))
     figure.update_yaxes(
-        title="Tokens (log)", type="log", range=[np.log10(0.6), top * 1.06 + 0.1], dtick=max(round(top / 3), 1)
+        title="Tokens (log)",
+        type="log",
+        range=[np.log10(0.6), top * 1.06 + 0.1],
+        dtick=max(round(top / 3), 1),
     )
     words = f"Active on {share(card.get('density'))} of tokens"
     words += f" ({int(counts.sum()):,})" if card.get("n_active") is None else f" ({card['n_active']:,})"
@@ -132,7 +137,10 @@ def histogram_figure(card: Card) -> go.Figure:
 def logits_figure(card: Card) -> go.Figure:
     """The tokens whose logits the feature's decoder direction lowers and raises most."""
     logits = card.get("logits") or {}
-    sides = [("Lowered", logits.get("bottom") or [], PALETTE[1]), ("Raised", logits.get("top") or [], PALETTE[0])]
+    sides = [
+        ("Lowered", logits.get("bottom") or [], PALETTE[1]),
+        ("Raised", logits.get("top") or [], PALETTE[0]),
+    ]
     if not any(rows for _, rows, _ in sides):
         return empty("No logits: the vectors do not come from a language model, or cards are not made yet.")
     figure = make_subplots(cols=2, subplot_titles=[name for name, _, _ in sides], horizontal_spacing=0.24)
@@ -183,7 +191,7 @@ def clipped(example: Example, around: int | None) -> tuple[range, bool, bool]:
     return range(first, last), first > 0, last < n
 
 
-def strength(value: float | None, largest: float) -> float:
+def intensity(value: float | None, largest: float) -> float:
     """A token's place on the colour scale, 0 to 1; 0 where the feature is not active or the token was not read."""
     return min(max((value or 0.0) / largest, 0.0), 1.0) if largest > 0 else 0.0
 
@@ -197,59 +205,3 @@ def largest_of(card: Card) -> float:
     """The activation at the head of the colour scale."""
     values = [v for e in card.get("examples") or [] for v in e["values"] if v is not None]
     return float(card.get("max_activation") or max(values, default=0.0))
-
-
-def examples_html(card: Card, bands: Sequence[str] | None = None, around: int | None = None) -> str:
-    """The examples as HTML for `st.html`, one line each: tokens tinted by activation, values on hover.
-
-    `bands` restricts them; `around` shows that many tokens on either side of the peak. Works on light and dark pages:
-    colours are translucent, and text on the strong ones is dark. No text of the model is markup.
-    """
-    largest = largest_of(card)
-    lines = [_line(example, largest, around) for example in examples_in(card, bands)]
-    if not lines:
-        return '<div style="opacity:.7">No examples.</div>'
-    return f'<div role="list" style="font-size:.875rem;line-height:1.75">{"".join(lines)}</div>'
-
-
-def _line(example: Example, largest: float, around: int | None) -> str:
-    places, before, after = clipped(example, around)
-    tokens = "".join(_token(example, place, largest) for place in places)
-    cut = '<span style="opacity:.5">…</span>'
-    text = f"{cut if before else ''}{tokens}{cut if after else ''}"
-    value = escaped(number(example["value"]))
-    hover = escaped(f"{example['band']}, rank {example['rank']}, token {example['token']}")
-    return (
-        '<div role="listitem" style="display:flex;gap:.75rem;padding:.3rem 0;border-bottom:1px solid rgba(128,128,128,.2)">'
-        f'<span title="{hover}" style="flex:0 0 3.2rem;text-align:right;opacity:.75;font-variant-numeric:tabular-nums">'
-        f'{value}</span><div dir="ltr" style="flex:1;min-width:0;unicode-bidi:isolate;white-space:pre-wrap;'
-        f'overflow-wrap:anywhere">{text}</div></div>'
-    )
-
-
-def _token(example: Example, place: int, largest: float) -> str:
-    text, value = example["tokens"][place], example["values"][place]
-    said = "not read by the SAE" if value is None else number(value)
-    hover = escaped(one_line(text)).replace(" ", "\u00a0")
-    style = []
-    if value is None:
-        style.append(GREY_DOTS)
-    elif scale := strength(value, largest):
-        style.append(f"background:rgba({','.join(map(str, ORANGE))},{opacity(scale):.2f})")
-        style += ["color:#1a1a1a"] if scale >= DARK_TEXT_FROM else []
-    if place == example["peak"]:
-        style.append(PEAK)
-    styled = f' style="{";".join(style)}"' if style else ""
-    return f'<bdi dir="ltr" title="{beside_number(hover)} · {said}"{styled}>{escaped(text)}</bdi>'
-
-
-def scale_html(card: Card) -> str:
-    """The key of the examples' colours."""
-    steps = ",".join(f"rgba({','.join(map(str, ORANGE))},{opacity(p):.2f})" for p in (0.0, 0.01, 0.5, 1.0))
-    return (
-        '<div style="display:flex;align-items:center;gap:.5rem;font-size:.8rem;opacity:.85;flex-wrap:wrap">'
-        f'<span>0</span><span style="width:6rem;height:.8rem;border-radius:2px;border:1px solid rgba(128,128,128,.4);'
-        f'background:linear-gradient(to right,{steps})"></span><span>{escaped(number(largest_of(card)))}</span>'
-        f'<span style="{PEAK};padding:0 .25rem">peak</span>'
-        f'<span style="{GREY_DOTS}">not read by the SAE</span></div>'
-    )

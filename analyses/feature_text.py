@@ -74,21 +74,11 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A measured number with `digits` significant digits, or an en dash when there is none."""
+def number(value: float | None) -> str:
+    """A measured number with three significant digits, or an en dash when there is none."""
     if value is None or value != value:
         return "–"
-    if value != 0 and not 1e-3 <= abs(value) < 1e6:
-        return f"{value:.{digits - 1}e}"
-    return f"{float(f'{value:.{digits}g}'):,.{_decimals(value, digits)}f}"
-
-
-def _decimals(value: float, digits: int) -> int:
-    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
-    leading = 0
-    if 0 < abs(value) < 1:
-        leading = len(f"{abs(value):.9f}".split(".")[1]) - len(f"{abs(value):.9f}".split(".")[1].lstrip("0"))
-    return max(digits - whole + leading, 0)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def share(value: float | None) -> str:
