@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from analyses.figures import PALETTE, empty, finish, plain
 from analyses.feature_text import number, one_line, share
+from analyses.figures import PALETTE, empty, finish, plain
 
 Card = dict[str, Any]
 Example = dict[str, Any]
 UNITS = "units of the vectors the SAE was trained on"
 ORANGE = (230, 159, 0)  # Okabe & Ito
-LABEL_WIDTH = 14
+LABEL_WIDTH = 14  # characters
+FIGURE_HEIGHT = 380
+MONO = "DejaVu Sans Mono, Menlo, Consolas, monospace"
 
 
 class Number(NamedTuple):
@@ -63,7 +64,16 @@ def numbers(card: Card) -> list[Number]:
             number(card.get("encoder_alignment")),
             "Cosine between the feature's encoder and decoder directions.",
         ),
+        *_truth(card),
     ]
+
+
+def _truth(card: Card) -> list[Number]:
+    """The true feature of a synthetic world that the feature is matched with."""
+    if card.get("gt_feature") is None:
+        return []
+    meaning = "The world's true feature it is matched with, and their cosine."
+    return [Number("True feature", f"{card['gt_feature']} ({number(card.get('gt_cosine'))})", meaning)]
 
 
 def warnings(card: Card) -> list[str]:
@@ -107,74 +117,85 @@ def histogram_figure(card: Card) -> go.Figure:
         )
     edges, counts = np.asarray(found["edges"], float), np.asarray(found["counts"], float)
     drawn = counts > 0
-    middles, widths = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
-    figure = go.Figure(
-        go.Bar(
-            x=middles[drawn],
-            y=counts[drawn],
-            width=widths[drawn],
-            marker={"color": PALETTE[0], "line": {"width": 0}},
-            customdata=np.stack([edges[:-1], edges[1:]], axis=1)[drawn],
-            hovertemplate="%{customdata[0]:.3g} to %{customdata[1]:.3g}<br>%{y:,} tokens<extra></extra>",
-        )
+    bars = go.Bar(
+        x=((edges[:-1] + edges[1:]) / 2)[drawn],
+        y=counts[drawn],
+        width=np.diff(edges)[drawn],
+        marker={"color": PALETTE[0], "line": {"width": 0}},
+        customdata=np.stack([edges[:-1], edges[1:]], axis=1)[drawn],
+        hovertemplate="%{customdata[0]:.3g} to %{customdata[1]:.3g}<br>%{y:,} tokens<extra></extra>",
     )
-    figure.update_xaxes(title=f"Activation ({UNITS})", range=[float(edges[0]), float(edges[-1])])
     top = float(np.log10(counts.max()))
-    figure.update_yaxes(
-        title="Tokens (log)",
-        type="log",
-        range=[np.log10(0.6), top * 1.06 + 0.1],
-        dtick=max(round(top / 3), 1),
+    layout = {
+        "xaxis": {
+            "title": {"text": "Activation (SAE input units)"},
+            "range": [float(edges[0]), float(edges[-1])],
+        },
+        "yaxis": {
+            "title": {"text": "Tokens (log)"},
+            "type": "log",
+            "tickformat": ",",
+            "range": [np.log10(0.6), top * 1.06 + 0.1],
+            "dtick": max(round(top / 3), 1),
+        },
+        "bargap": 0,
+    }
+    words = f"{share(card.get('density'))} of tokens ({card.get('n_active') or int(counts.sum()):,})"
+    alt = (
+        f"Histogram of the activations of feature {card['feature']}: active on {words}, largest "
+        f"{number(card.get('max_activation'))}, in {UNITS}."
     )
-    words = f"Active on {share(card.get('density'))} of tokens"
-    words += f" ({int(counts.sum()):,})" if card.get("n_active") is None else f" ({card['n_active']:,})"
-    peak = number(card.get("max_activation"))
-    alt = f"Histogram of the activations of feature {card['feature']}. {words}, largest {peak}."
-    figure = finish(figure, alt=alt, title="Activations", subtitle=f"{words}, largest {peak}", height=270)
-    return figure.update_layout(bargap=0, margin={"l": 60, "r": 12, "b": 48})
+    figure = finish(
+        go.Figure(bars, layout), alt=alt, title="Activations", subtitle=words, height=FIGURE_HEIGHT
+    )
+    return figure.update_layout(margin={"l": 56, "r": 12, "b": 48})
 
 
 def logits_figure(card: Card) -> go.Figure:
-    """The tokens whose logits the feature's decoder direction lowers and raises most."""
+    """The tokens whose logits the feature's decoder direction raises and lowers most, as bars from zero."""
     logits = card.get("logits") or {}
-    sides = [
-        ("Lowered", logits.get("bottom") or [], PALETTE[1]),
-        ("Raised", logits.get("top") or [], PALETTE[0]),
-    ]
-    if not any(rows for _, rows, _ in sides):
+    raised, lowered = logits.get("top") or [], logits.get("bottom") or []
+    rows = [*raised, *reversed(lowered)]
+    if not rows:
         return empty("No logits: the vectors do not come from a language model, or cards are not made yet.")
-    figure = make_subplots(cols=2, subplot_titles=[name for name, _, _ in sides], horizontal_spacing=0.24)
-    for column, (name, rows, colour) in enumerate(sides, 1):
-        places = list(range(len(rows)))
-        shown = [plain(one_line(row["token"], LABEL_WIDTH)) for row in rows]
-        figure.add_bar(
-            x=[row["logit"] for row in rows],
-            y=places,
-            orientation="h",
-            marker={"color": colour},
-            customdata=[plain(one_line(row["token"])) for row in rows],
-            hovertemplate="%{customdata}<br>logit %{x:.3f}<extra></extra>",
-            name=name,
-            row=1,
-            col=column,
-        )
-        figure.update_yaxes(
-            tickvals=places, ticktext=shown, autorange="reversed", ticks="", showgrid=False,
-            tickfont={"family": "DejaVu Sans Mono, Menlo, Consolas, monospace", "size": 12}, row=1, col=column,
-        )  # fmt: skip
-    figure.update_xaxes(nticks=4)
-    alt = f"Logit changes of feature {card['feature']}. " + ". ".join(
-        f"{name} most: {', '.join(one_line(row['token'], LABEL_WIDTH) for row in rows[:5])}"
-        for name, rows, _ in sides
+    places = list(range(len(rows)))
+    bars = go.Bar(
+        x=[row["logit"] for row in rows],
+        y=places,
+        orientation="h",
+        marker={"color": [PALETTE[0]] * len(raised) + [PALETTE[1]] * len(lowered)},
+        customdata=[plain(one_line(row["token"])) for row in rows],
+        hovertemplate="%{customdata}<br>%{x:.3f}<extra></extra>",
     )
-    subtitle = "Decoder direction through the final norm and the unembedding; ␣ is a space"
-    figure = finish(figure, alt=alt, title="Logits", subtitle=subtitle, height=330)
-    return figure.update_layout(showlegend=False, bargap=0.25, margin={"l": 8, "r": 12, "b": 30, "t": 88})
+    layout = {
+        "xaxis": {"title": {"text": "Logit weight"}, "nticks": 5, "zeroline": True},
+        "yaxis": {
+            "tickvals": places,
+            "ticktext": [plain(one_line(row["token"], LABEL_WIDTH)) for row in rows],
+            "range": [len(rows) - 0.4, -0.6],
+            "ticks": "",
+            "showgrid": False,
+            "tickfont": {"family": MONO, "size": 11},
+        },
+        "bargap": 0.25,
+    }
+    alt = f"Logits of feature {card['feature']}. " + ". ".join(
+        f"{name} most: {', '.join(one_line(row['token'], LABEL_WIDTH) for row in found[:5])}"
+        for name, found in (("Raised", raised), ("Lowered", lowered))
+    )
+    subtitle = "decoder · unembedding"
+    figure = finish(go.Figure(bars, layout), alt=alt, title="Logits", subtitle=subtitle, height=FIGURE_HEIGHT)
+    return figure.update_layout(margin={"l": 8, "r": 12, "b": 48})
 
 
 def bands_of(card: Card) -> list[str]:
     """The bands that the card has examples of, in the card's order."""
     return list(dict.fromkeys(example["band"] for example in card.get("examples") or []))
+
+
+def band_title(band: str) -> str:
+    """What a band holds, in words."""
+    return "Largest activations" if band == "top" else f"Drawn from the {band} quantiles of its activations"
 
 
 def examples_in(card: Card, bands: Sequence[str] | None = None) -> list[Example]:

@@ -1,6 +1,7 @@
 """A table of features as LaTeX and Parquet, and the notebook cell that asks the engine for the same view."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,22 +14,22 @@ from analyses.feature_text import number, visible
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}", "–": "--",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}", "–": r"\textendash{}",
 }  # fmt: skip
 OPTIONAL = {"order": "density", "descending": True, "limit": 100, "offset": 0, "dead": "all"}
 
 
 def latex(text: str) -> str:
-    """`text` as literal characters in LaTeX, dashes kept apart."""
+    """`text` as literal characters in LaTeX, hyphens kept apart."""
     shown = "".join(LATEX.get(character, character) for character in visible(text))
-    while "---" in shown or ("--" in shown and "–" not in text):
-        shown = shown.replace("--", "-{}-")
-    return shown
+    return re.sub("-(?=-)", "-{}", shown)
 
 
 def table_latex(frame: pd.DataFrame, caption: str = "") -> str:
     """The frame as a booktabs `tabular` in a `table`; numbers with three significant digits, text escaped."""
-    numeric = [pd.api.types.is_numeric_dtype(kind) and kind != bool for kind in frame.dtypes]
+    numeric = [
+        pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes
+    ]
     head = " & ".join(latex(str(name).replace("_", " ")) for name in frame.columns)
     rows = [
         " & ".join(_latex_cell(value) for value in row) + r" \\"
@@ -91,7 +92,7 @@ def notebook_cell(
         "features = table.to_pandas()",
     ]
     if opened:
-        others = f", beside={list(beside)!r}" if len(beside) > 1 else ""
+        others = f", beside={list(beside)!r}" if beside else ""
         calls = "".join(
             f"    client.card({run!r}, {seed}, {feature}{others}),\n" for run, seed, feature in opened
         )

@@ -7,6 +7,7 @@ from analyses.feature_card import (
     ORANGE,
     Card,
     Example,
+    band_title,
     bands_of,
     clipped,
     examples_in,
@@ -21,9 +22,9 @@ from analyses.feature_card import (
 from analyses.feature_svg import histogram_svg
 from analyses.feature_text import beside_number, escaped, number, one_line
 
-DARK_TEXT_FROM = 0.6  # place on the colour scale
+DARK_TEXT_FROM = 0.72  # place on the colour scale
 GREY_DOTS = "color:#8a8a8a;text-decoration:underline dotted"
-PEAK = "outline:2px solid #D55E00;outline-offset:-1px;text-decoration:underline;border-radius:2px"
+PEAK = "outline:2px solid #D55E00;outline-offset:0;text-decoration:underline;border-radius:2px"
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --muted: #595959; --line: #ddd; }
 @media (prefers-color-scheme: dark) { :root { --ink: #eee; --paper: #16181d; --muted: #a5a5a5; --line: #383b42; } }
@@ -47,11 +48,20 @@ def examples_html(card: Card, bands: Sequence[str] | None = None, around: int | 
     `bands` restricts them; `around` shows that many tokens on either side of the peak. Works on light and dark pages:
     colours are translucent, and text on the strong ones is dark. No text of the model is markup.
     """
-    largest = largest_of(card)
-    lines = [_line(example, largest, around) for example in examples_in(card, bands)]
+    largest, shown = largest_of(card), examples_in(card, bands)
+    headings = len({example["band"] for example in shown}) > 1
+    lines = []
+    for place, example in enumerate(shown):
+        if headings and (place == 0 or shown[place - 1]["band"] != example["band"]):
+            lines.append(_heading(example["band"]))
+        lines.append(_line(example, largest, around))
     if not lines:
         return '<div style="opacity:.7">No examples.</div>'
     return f'<div role="list" style="font-size:.875rem;line-height:1.75">{"".join(lines)}</div>'
+
+
+def _heading(band: str) -> str:
+    return f'<div style="font-size:.8rem;opacity:.75;margin-top:.8rem">{escaped(band_title(band))}</div>'
 
 
 def _line(example: Example, largest: float, around: int | None) -> str:
@@ -97,12 +107,29 @@ def scale_html(card: Card) -> str:
     )
 
 
+def header_html(card: Card) -> str:
+    """Label, name and numbers of a card as HTML for `st.html`; what a number means shows on hover."""
+    label = escaped(card.get("label") or "No label")
+    cells = "".join(
+        f'<div title="{escaped(n.meaning)}"><div style="font-size:.8rem;opacity:.7;text-decoration:underline dotted '
+        f'rgba(128,128,128,.6);text-underline-offset:3px">{escaped(n.name)}</div>'
+        f'<div style="font-size:1.15rem;font-variant-numeric:tabular-nums">{escaped(n.text)}</div></div>'
+        for n in numbers(card)
+    )
+    return (
+        f'<div dir="auto" style="font-size:1.35rem;font-weight:600;line-height:1.3;overflow-wrap:anywhere;'
+        f'unicode-bidi:isolate">{label}</div>'
+        f'<div style="opacity:.7;font-size:.875rem">{escaped(name_of(card))}{_source(card)}{_lists(card)}</div>'
+        f'<div style="display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;margin-top:.6rem">{cells}</div>'
+    )
+
+
 def card_html(card: Card) -> str:
     """The whole card as one HTML file that is well-formed XML too: no script, no address, light and dark."""
     title = escaped(card.get("label") or "No label")
     body = [
         f'<h1 dir="auto">{title}</h1>',
-        f'<div class="muted">{escaped(name_of(card))}{_source(card)}</div>',
+        f'<div class="muted">{escaped(name_of(card))}{_source(card)}{_lists(card)}</div>',
         *(f'<p class="muted">{escaped(text)}</p>' for text in warnings(card)),
         f'<p dir="auto">{escaped(card["note"])}</p>' if card.get("note") else "",
         _numbers(card),
@@ -137,6 +164,10 @@ def _source(card: Card) -> str:
     return f" · label: {escaped(card['label_source'])}" if card.get("label_source") else ""
 
 
+def _lists(card: Card) -> str:
+    return f" · lists: {escaped(', '.join(card['lists']))}" if card.get("lists") else ""
+
+
 def _numbers(card: Card) -> str:
     cells = (
         f'<div title="{escaped(n.meaning)}"><dt>{escaped(n.name)}</dt><dd>{escaped(n.text)}</dd></div>'
@@ -159,7 +190,7 @@ def _logits(card: Card) -> str:
 
 
 def _band(card: Card, band: str) -> str:
-    title = "Largest activations" if band == "top" else f"Activations in the band {band}"
+    title = band_title(band)
     key = scale_html(card) if band == bands_of(card)[0] else ""
     return f"<section><h2>{escaped(title)}</h2>{key}{examples_html(card, [band])}</section>"
 

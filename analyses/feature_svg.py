@@ -9,6 +9,7 @@ from analyses.feature_card import (
     ORANGE,
     Card,
     Example,
+    band_title,
     bands_of,
     clipped,
     examples_in,
@@ -30,7 +31,7 @@ MONO = "'DejaVu Sans Mono', Menlo, Consolas, 'Noto Sans Mono CJK SC', monospace"
 VALUE_WIDTH = 52
 AROUND = 16  # tokens on either side of the peak
 MANY_TOP, MANY_OTHER, MANY_TWINS, MANY_NEIGHBOURS = 8, 3, 12, 10
-TOKEN_CELLS = 18
+TOKEN_CELLS = 15
 BAR = 12
 
 
@@ -214,7 +215,7 @@ def _histogram(card: Card, x: float, y: float, width: float, height: float) -> I
 def _examples(sheet: Sheet, card: Card) -> None:
     largest = largest_of(card)
     for band in bands_of(card):
-        sheet.heading("Largest activations" if band == "top" else f"Activations in the band {band}")
+        sheet.heading(band_title(band))
         many = MANY_TOP if band == "top" else MANY_OTHER
         for example in examples_in(card, [band])[:many]:
             _example(sheet, example, largest)

@@ -10,6 +10,7 @@ import streamlit as st
 from analyses.sae_sweep import X, Y, sweep_figure, sweep_row, sweep_table
 from app.connection import client, studies, table
 from app.consistency_parts import STUDY, add_runs
+from app.functional_checks import column_config, figures_of, finished_cards
 from app.run_set import Group, Run, own_pairs
 from app.widgets import attempt, duration, gradually, picture, size
 from engine.client import EngineError
@@ -61,7 +62,9 @@ def sweep_view(groups: list[Group], subset: str) -> None:
 
 def numbers(frame: pd.DataFrame) -> None:
     """The points of the pictures as a table, each with a link to its run."""
-    shown = sweep_table(frame)
+    cards = finished_cards()
+    checks = pd.DataFrame([{"Run": run, **figures_of(run, cards)} for run in frame["run"]])
+    shown = sweep_table(frame).merge(checks, on="Run", how="left")
     shown["Run"] = "consistency?runs=" + shown["Run"]
     first = ["Architecture", "Sparsity", "Run"]
     numeric = shown.select_dtypes("float").columns
@@ -73,6 +76,7 @@ def numbers(frame: pd.DataFrame) -> None:
             "Run": st.column_config.LinkColumn(display_text=r"runs=(\w{6})"),
             **{name: st.column_config.NumberColumn(format="%.3f") for name in numeric},
             "L0": st.column_config.NumberColumn(format="%.1f"),
+            **column_config(shown.columns),
         },
     )
 

@@ -12,6 +12,7 @@ from analyses.sae_stability import code_figure, stabilisation_figure
 from analyses.sae_worlds import allocation_figure, cosine_decay, recovery_by_frequency, truth_table
 from app import run_set
 from app.consistency_parts import STRIPS, train
+from app.functional_checks import checks_section
 from app.run_set import Group
 from app.widgets import VARIES, picture
 
@@ -38,7 +39,14 @@ PAIR_COLUMNS = {
 
 
 def codes_view(focus: Group, subset: str) -> None:
-    """Do the codes agree, and not only the dictionaries?"""
+    """Do the codes agree, and not only the dictionaries? And what are they good for?"""
+    agreement(focus, subset)
+    if not focus.is_world:
+        checks_section(focus.id)
+
+
+def agreement(focus: Group, subset: str) -> None:
+    """How far the codes of two seeds agree."""
     pairs = run_set.own_pairs(focus.saes, subset)
     matches = run_set.pair_matches(pairs, subset)
     if matches.empty:

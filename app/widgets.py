@@ -162,10 +162,12 @@ def literal(text: str) -> str:
 
 def picture(figure: go.Figure, frame: pd.DataFrame, name: str, **chart: Any) -> None:
     """A figure with its exports: SVG, PDF and PNG of this very figure, CSV of the frame behind it."""
+    selects = chart.get("selection_mode", ())
+    unused = [f"{button}2d" for mode, button in (("box", "select"), ("lasso", "lasso")) if mode not in selects]
     config = {
         "displaylogo": False,
         "toImageButtonOptions": {"format": "svg", "filename": name},
-        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+        "modeBarButtonsToRemove": [*unused, "autoScale2d"],
     }
     st.plotly_chart(
         figure, theme=None, key=f"chart-{name}", alt=figure.layout.meta["alt"], config=config, **chart

@@ -65,8 +65,8 @@ class _Row(NamedTuple):
 def labelled(task: str) -> Labelled:
     """A labelled corpus of `TASKS`, the same each time. Raises AssetMissing, KeyError for an unknown task.
 
-    Sentiment: negative where the mean rating (−4 to 4) is −1 or less, positive where it is 1 or more; snippets
-    between are left out, and texts under 20 characters.
+    Sentiment: negative where the mean rating (−4 to 4) is −1 or less, positive where it is 1 or more, copies averaged;
+    snippets between are left out, and texts under 20 characters.
     """
     rows, names, asset = {SENTIMENT: _sentiment, TOPIC: _topics}[task]()
     kept = _without_copies(rows)
@@ -82,11 +82,15 @@ def labelled(task: str) -> Labelled:
 
 
 def _sentiment() -> tuple[list[_Row], tuple[str, ...], str]:
+    snippets = [(domain, *row) for domain, rows in rated_snippets().items() for row in rows]
+    ratings: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for _, _, rating, text in snippets:
+        ratings[tuple(_words(text))].append(rating)
+    means = {words: sum(found) / len(found) for words, found in ratings.items()}
     rows = [
-        _Row(text.strip(), int(rating > 0), DOMAINS[domain], f"{domain} {identifier.partition('_')[0]}")
-        for domain, snippets in rated_snippets().items()
-        for identifier, rating, text in snippets
-        if abs(rating) >= DEAD_ZONE
+        _Row(text.strip(), int(mean > 0), DOMAINS[domain], f"{domain} {identifier.partition('_')[0]}")
+        for domain, identifier, _, text in snippets
+        if abs(mean := means[tuple(_words(text))]) >= DEAD_ZONE
     ]
     return rows, ("negative", "positive"), "rated-snippets"
 
@@ -141,9 +145,7 @@ def _near_duplicates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     for places in holders.values():
         if 1 < len(places) <= COMMON:
             shared.update((a, b) for index, b in enumerate(places) for a in places[:index])
-    return (
-        (a, b) for (a, b), count in shared.items() if count >= SHARED * min(len(runs[a]), len(runs[b]))
-    )
+    return ((a, b) for (a, b), count in shared.items() if count >= SHARED * min(len(runs[a]), len(runs[b])))
 
 
 def _runs(words: list[str]) -> set[tuple[str, ...]]:

@@ -27,7 +27,7 @@ store_app = typer.Typer(no_args_is_help=True, help="Check the store, or rebuild 
 app.add_typer(store_app, name="store")
 app.command("cards")(cards_command)
 app.command("match")(match_command)
-app.command("import")(import_command)
+app.command("import-sae")(import_command)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 RunId = Annotated[str, typer.Argument(help="A run's id; `concordance runs` lists them.")]

@@ -34,7 +34,8 @@ class Intervention:
 
     steer: x + strength · m · d̂, with m the mean norm of raw activations, so `strength` is a share of that norm.
     ablate: x − z_f · d_f; of a direction, x − (x · d̂) d̂.
-    patch: x + (strength − z_f) · d_f; of a direction, its component is set: scale · x · d̂ becomes `strength`.
+    patch: x + (strength − z_f) · d_f, so the feature contributes `strength` · d_f as if it had that activation; of a
+    direction, its component is set: scale · x · d̂ becomes `strength`.
     """
 
     kind: Kind

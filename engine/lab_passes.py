@@ -5,6 +5,7 @@ a model stands this, and whether its cache of keys and values serves, is tried o
 first block, or every pass from the first token.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,11 +28,14 @@ class Passes:
     returns what to add: rows × T × d. `interrupt` is called before each block and may raise to end a pass.
     """
 
-    def __init__(self, model: LanguageModel, hook_point: str, interrupt: Callable[[], None]) -> None:
-        self.model, self.interrupt = model, interrupt
+    def __init__(self, model: LanguageModel, hook_point: str) -> None:
+        self.model = model
+        self.interrupt: Callable[[], None] = lambda: None
         self.point = model.bridge.hook_dict[hook_point]
         self.network = model.bridge.original_model
         self.blocks = list(model.bridge.blocks)
+        known = inspect.signature(self.network.forward).parameters
+        self.options = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
         self.grows = self.caches = True
         self._try()
 
@@ -59,13 +63,13 @@ class Passes:
                 handle.remove()
 
     def forward(self, tokens: Tensor, cache: Any = None) -> Any:
-        """The underlying model's output for tokens (B × T); its logits are those of the last position only."""
+        """The underlying model's output for tokens (B × T); where it can, with the last position's logits only."""
         with torch.inference_mode():
             return self.network(
                 input_ids=tokens.to(self.model.device),
                 past_key_values=cache,
                 use_cache=self.caches,
-                logits_to_keep=1,
+                **self.options,
             )
 
     def _try(self) -> None:
@@ -79,8 +83,9 @@ class Passes:
 
     def _equals(self, ids: list[int], wanted: Tensor) -> bool:
         try:
-            rows = self.begin(ids[:-1], lambda x, start: torch.zeros_like(x).expand(3, -1, -1), 3)
+            rows = self.begin(ids[:-1], lambda x, start: _nothing(x, start).expand(3, -1, -1), 3)
             rows.keep(2)
+            rows.change = _nothing
             rows.advance([ids[-1], ids[-1]])
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
             return False

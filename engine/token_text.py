@@ -80,9 +80,7 @@ def _byte_pieces(parts: list[bytes]) -> list[str]:
 
 def _decoded_pieces(backend: Any, ids: list[int]) -> list[str]:
     """For tokenizers whose decoder joins tokens in its own way: what each longer prefix adds to the whole text."""
-    prefixes = backend.decode_batch(
-        [ids[: end + 1] for end in range(len(ids))], skip_special_tokens=False
-    )
+    prefixes = backend.decode_batch([ids[: end + 1] for end in range(len(ids))], skip_special_tokens=False)
     whole = prefixes[-1] if prefixes else ""
     found = [""] * len(ids)
     place, begun = 0, None

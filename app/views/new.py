@@ -103,8 +103,8 @@ if clone_id:
         st.warning(error.message)
 
 st.caption(
-    "SAEs trained with sae-lens, dictionary_learning or sparsify join their peers here from the command line, one folder per "
-    "seed: `concordance import FOLDER FOLDER … --hook-point blocks.5.hook_out`."
+    "SAEs trained with sae-lens, dictionary_learning, sparsify or Gemma Scope join their peers here: the button on Home, or "
+    "`concordance import-sae FOLDER-OR-HUGGING-FACE-ID …`."
 )
 first, second = st.columns(2)
 study = first.selectbox("Study", list(known), format_func=lambda name: known[name]["title"])

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app.connection import client, table
+from app.functional_checks import column_config, figures_of, finished_cards
 from app.launches import LISTED, Launch, describe_launch, launches, tally
 from app.widgets import ACTIVE, PAGES, ago, attempt, show_refusal, unused_seeds
 
@@ -66,14 +67,15 @@ def pw_mcc(run: dict[str, Any]) -> float | None:
     return float(alive["pw_mcc_abs"].mean()) if len(alive) else None
 
 
-def rows_of(launch: Launch) -> dict[str, Any]:
-    """A launch as a row of the table of runs."""
+def rows_of(launch: Launch, cards: dict[str, str]) -> dict[str, Any]:
+    """A launch as a row of the table of runs; `cards` are the finished feature cards by run."""
     done = ",".join(run["id"] for run in launch.runs if run["state"] == "done")
     view = "" if launch.alone else "&view=Sweep"
     return {
         "run": describe_launch(launch),
         "state": launch.state if launch.alone else tally(launch),
         "PW-MCC (alive)": pw_mcc(launch.runs[0]) if launch.alone else None,
+        **(figures_of(launch.runs[0]["id"], cards) if launch.alone else {}),
         "age": ago(launch.created),
         "open": f"consistency?runs={done}{view}" if done else f"jobs?run={launch.runs[0]['id']}",
     }
@@ -84,8 +86,11 @@ if not runs:
     st.info("No runs yet. Start the tour above, or set up your own under Run › New.")
     st.page_link(PAGES["new"], label="New run", icon=":material/add_circle:")
 else:
+    cards = finished_cards()
+    board = pd.DataFrame([rows_of(launch, cards) for launch in launches(runs)[:SHOWN]])
+    last = ["age", "open"]
     st.dataframe(
-        pd.DataFrame([rows_of(launch) for launch in launches(runs)[:SHOWN]]),
+        board[[name for name in board if name not in last] + last],
         hide_index=True,
         alt="Runs, newest first",
         placeholder="–",
@@ -93,5 +98,6 @@ else:
             "run": st.column_config.TextColumn(width="large"),
             "PW-MCC (alive)": st.column_config.NumberColumn(format="%.3f"),
             "open": st.column_config.LinkColumn(display_text="open"),
+            **column_config(board.columns),
         },
     )

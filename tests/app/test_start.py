@@ -66,7 +66,7 @@ class TestNewRun:
         assert {"k", "jumprelu_bandwidth"} <= fields()
 
     def test_saes_of_other_tools_are_pointed_to_the_command(self, engine: Client) -> None:
-        assert "concordance import" in text_of(open_page("new"))
+        assert "concordance import-sae" in text_of(open_page("new"))
 
     @pytest.mark.parametrize(
         ("field", "value", "word"),

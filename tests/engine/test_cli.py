@@ -143,7 +143,7 @@ def test_a_grid_is_one_launch() -> None:
             ["run", "sae_consistency", "--sweep", "nonsense"],
             "sweep: 'nonsense' does not exist; choose one of",
         ),
-        (["import", "/nowhere", "--hook-point", "blocks.5.hook_out"], "checkpoint: "),
+        (["import-sae", "/nowhere"], "checkpoint: "),
         (["match", "/nowhere", "/nowhere"], "/nowhere"),
     ],
 )

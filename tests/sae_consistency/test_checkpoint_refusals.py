@@ -1,7 +1,9 @@
 """Checkpoints that cannot be read are refused with one sentence, and no code in them is run."""
 
 import json
+import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +135,85 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     torch.save({"bias": Trap(tmp_path / "ran")}, folder / "ae.pt")
     refuses(folder, "not a plain state dict")
     assert not (tmp_path / "ran").exists()
+
+
+def test_safetensors_whose_header_lies_are_refused(tmp_path: Path) -> None:
+    folder, _ = sparsify_folder(tmp_path)
+    file = folder / "sae.safetensors"
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    for claimed in (2**63, 2**31, 900_000_000, len(content)):
+        file.write_bytes(claimed.to_bytes(8, "little") + content[8:])
+        refuses(folder, "its header claims")
+    for short in (b"", b"\x01", content[:8], content[: 8 + length // 2]):
+        file.write_bytes(short)
+        refuses(folder, "damaged sae.safetensors")
+    for change in (
+        {"shape": [2**40, 2**40]}, {"shape": [2**63, 2]}, {"shape": [-1, 5]}, {"dtype": "P7"},
+        {"data_offsets": [0, 2**60]}, {"data_offsets": [2**62, 2**62 + 960]},
+    ):  # fmt: skip
+        changed = json.dumps({**header, "W_dec": {**header["W_dec"], **change}}).encode()
+        file.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
+        refuses(folder, "damaged sae.safetensors")
+
+
+def test_settings_that_are_no_settings_are_refused(tmp_path: Path) -> None:
+    folder, _ = sparsify_folder(tmp_path)
+    for content, words in (
+        ("[" * 100_000, "unreadable cfg.json"),
+        ('{"k": ' + "9" * 5_000 + "}", "unreadable cfg.json"),
+        ("{}" + " " * 4_000_000, "more than 4 MB"),
+        ('{"activation": "' + "x" * 10_000 + '\\n\\ud800"}', "has activation"),
+    ):
+        (folder / "cfg.json").write_text(content)
+        refuses(folder, words)
+    (folder / "cfg.json").unlink()
+    (folder / "cfg.json").mkdir()
+    refuses(folder, "has no cfg.json")
+
+
+def test_pipes_and_devices_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ae.pt")
+    refuses(tmp_path, "name the folder of one SAE")
+    (tmp_path / "sae_weights.safetensors").symlink_to("/dev/zero")
+    refuses(tmp_path, "name the folder of one SAE")
+
+
+def test_a_sparse_file_of_many_gigabytes_is_refused(tmp_path: Path) -> None:
+    folder, _ = sparsify_folder(tmp_path)
+    os.truncate(folder / "sae.safetensors", 2**40)
+    refuses(folder, "at most 17 GB")
+
+
+def test_tensors_that_show_more_than_they_store_are_refused(tmp_path: Path) -> None:
+    folder = dictionary_learning_folder(tmp_path, "AutoEncoder", dl_linear("bias"))
+    for bad in (
+        torch.zeros(1).expand(10**7, 10**7),
+        torch.zeros(3, 3).to_sparse(),
+        torch.empty(10**7, 10**7, device="meta"),
+    ):
+        torch.save({**dl_linear("bias"), "encoder.weight": bad}, folder / "ae.pt")
+        refuses(folder, "not a plain state dict")
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "archive/../../evil", "C:evil"])
+def test_archives_of_torch_with_paths_or_compression_are_refused(tmp_path: Path, name: str) -> None:
+    folder = dictionary_learning_folder(tmp_path / "dl", "AutoEncoder", dl_linear("bias"))
+    content = (folder / "ae.pt").read_bytes()
+    with zipfile.ZipFile(folder / "ae.pt", "a") as archive:
+        archive.writestr(name, "x")
+    refuses(folder, "unsafe member name")
+    (folder / "ae.pt").write_bytes(content)
+    with zipfile.ZipFile(folder / "ae.pt", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/99", bytes(10**7))
+    refuses(folder, "unpacks to more than its size")
+
+
+def test_names_of_tensors_cannot_break_the_sentence(tmp_path: Path) -> None:
+    folder, state = sparsify_folder(tmp_path)
+    extra = {f"{i}\n\x1b[31m<b>\u202e{'x' * 500}": torch.zeros(1) for i in range(30)}
+    save_file({**state, **extra}, folder / "sae.safetensors")
+    with pytest.raises(UserError, match="and 24 more") as caught:
+        read_checkpoint(folder)
+    assert caught.value.message.isprintable() and len(caught.value.message) < 700

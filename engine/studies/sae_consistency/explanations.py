@@ -4,22 +4,20 @@ The paper (arXiv 2505.20254, explanation similarity) lets an LLM explain both fe
 the two texts from 1 to 10. Its prompts and models were not seen, so the prompts here are ours.
 """
 
-import os
 import re
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import httpx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analyses.dictionaries import log_spaced_bins
 from analyses.streams import stream_seed
 from data.assets import AssetMissing, locate
+from engine.chat import Chat, without_thoughts
 from engine.errors import UserError
 from engine.run import Stopped
 
@@ -31,9 +29,6 @@ KEY = "CONCORDANCE_JUDGE_KEY"
 NEAR = 3
 BATCH = 64
 MAX_TOKENS = 64
-ATTEMPTS = 5
-LONGEST_WAIT = 60.0
-TRANSIENT = (408, 409, 425, 429)
 WORKERS = 4
 
 
@@ -207,26 +202,13 @@ def derangement(n: int, generator: np.random.Generator) -> NDArray[np.int64]:
     return found
 
 
-class Judge:
+class Judge(Chat):
     """A chat endpoint that explains features and rates explanations."""
 
     def __init__(
         self, endpoint: str, model: str, should_stop: Callable[[], bool], timeout: float, backoff: float
     ) -> None:
-        self.address = _completions(endpoint)
-        self.model, self.should_stop, self.backoff = model, should_stop, backoff
-        self.key = os.environ.get(KEY, "").strip()
-        if not self.key.isascii():
-            raise UserError("judge_endpoint", f"the key in {KEY} is not one; copy it again.")
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        self.client = httpx.Client(headers=headers, timeout=timeout)
-        self.fixed_temperature = False
-
-    def __enter__(self) -> "Judge":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.client.close()
+        super().__init__(endpoint, model, KEY, "judge_endpoint", should_stop, timeout, backoff)
 
     def explain(self, feature: Feature) -> str:
         """One sentence on a feature's contexts."""
@@ -242,102 +224,6 @@ class Judge:
             if rating is not None:
                 return rating
         return np.nan
-
-    def ask(self, prompt: str) -> str:
-        """The answer to a prompt; asked again after network errors, overload and empty answers. Raises UserError."""
-        reason, asked_wait = "", 0.0
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                self._wait(min(max(self.backoff * 2 ** (attempt - 1), asked_wait), LONGEST_WAIT))
-            if self.should_stop():
-                raise Stopped
-            try:
-                answer = self._post(prompt)
-            except httpx.HTTPError as error:
-                reason, asked_wait = str(error) or type(error).__name__, 0.0
-                continue
-            if answer.is_success and (text := _content(answer)):
-                return text
-            reason, asked_wait = _reason(answer), _retry_after(answer)
-            if 300 <= answer.status_code < 500 and answer.status_code not in TRANSIENT:
-                break
-        raise UserError("judge_endpoint", self._sentence(reason))
-
-    def _post(self, prompt: str) -> httpx.Response:
-        body = {"model": self.model, "messages": [{"role": "user", "content": prompt}]}
-        if self.fixed_temperature:
-            return self.client.post(self.address, json=body)
-        answer = self.client.post(self.address, json={**body, "temperature": 0})
-        if answer.status_code == 400 and "temperature" in answer.text:
-            self.fixed_temperature = True
-            return self.client.post(self.address, json=body)
-        return answer
-
-    def _sentence(self, reason: str) -> str:
-        if self.key:
-            reason = reason.replace(self.key, "…")
-        return (
-            f"{self.address.copy_with(username=None, password=None)} gave no answer ({reason[:160]}); check the "
-            f"address, the model {self.model!r} and the key in {KEY}."
-        )
-
-    def _wait(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if self.should_stop():
-                raise Stopped
-            time.sleep(min(left, 0.2))
-
-
-def _completions(endpoint: str) -> httpx.URL:
-    """The chat address of a base address, with or without /v1 or the whole path. Raises UserError."""
-    try:
-        address = httpx.URL(endpoint.strip())
-    except httpx.InvalidURL:
-        address = httpx.URL("")
-    if address.scheme not in ("http", "https") or not address.host or (address.port or 0) >= 2**16:
-        raise UserError(
-            "judge_endpoint", f"{endpoint!r} is not an address; write for example http://localhost:11434/v1."
-        )
-    path = address.path.rstrip("/")
-    if not path.endswith("/chat/completions"):
-        path += "/chat/completions" if path.endswith("/v1") else "/v1/chat/completions"
-    return address.copy_with(path=path)
-
-
-def _content(answer: httpx.Response) -> str:
-    """The text of a chat completion, "" when there is none."""
-    try:
-        content = answer.json()["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError):
-        return ""
-    if isinstance(content, list):
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return content.strip() if isinstance(content, str) else ""
-
-
-def _reason(answer: httpx.Response) -> str:
-    if answer.is_success:
-        return "its answers hold no text"
-    try:
-        error = answer.json()["error"]
-        said = str(error["message"] if isinstance(error, dict) else error)
-    except (ValueError, KeyError, TypeError):
-        said = answer.reason_phrase
-    return " ".join(f"{answer.status_code} {said}".split())
-
-
-def _retry_after(answer: httpx.Response) -> float:
-    """Seconds the answer asks to wait; 0 when it names none, or a date."""
-    try:
-        return float(answer.headers.get("retry-after", 0))
-    except ValueError:
-        return 0.0
-
-
-def without_thoughts(text: str) -> str:
-    """The text without a reasoning model's <think> part."""
-    return re.sub(r"<think>.*?(</think>|$)", "", text, flags=re.DOTALL).strip()
 
 
 NUMBER = r"(\d+(?:\.\d+)?)"

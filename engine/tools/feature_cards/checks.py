@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine import schema
 from engine.run import Run
-from engine.studies.sae_consistency.functional import TOKENS, Windows, ablations, held_out_windows
+from engine.studies.sae_consistency.functional import Windows, ablations, held_out_windows
 from engine.studies.sae_consistency.saes import Sae
 
 if TYPE_CHECKING:
@@ -31,14 +31,16 @@ class Zeros:
 
 
 def write_checks(run: Run, of: "OfRun", model: "LanguageModel") -> None:
-    """Write the table `checks`, a row a seed, on the run's own first 2,048 held-out tokens. Raises Stopped."""
-    rows = loss_recovered(run, model, of.activations.manifest["hook_point"], windows_of(of), of.saes, of.scale)
+    """Write the table `checks`, a row a seed, on the run's first `run.config.checks_tokens` held-out tokens.
+
+    None of them leaves the table empty. Where the run ablated on as many tokens, `cross_entropy_sae` and `kl_sae`
+    equal those of its table `saes`. Raises Stopped.
+    """
+    rows: list[dict[str, Any]] = []
+    if run.config.checks_tokens:
+        windows = held_out_windows(of.activations, run.config.checks_tokens)
+        rows = loss_recovered(run, model, of.activations.manifest["hook_point"], windows, of.saes, of.scale)
     run.write_table("checks", pa.Table.from_pylist(rows, schema=schema.run_columns("checks")))
-
-
-def windows_of(of: "OfRun") -> Windows:
-    """The held-out windows on which the run's own `cross_entropy_sae` was measured by default."""
-    return held_out_windows(of.activations, TOKENS)
 
 
 def loss_recovered(
@@ -58,7 +60,7 @@ def loss_recovered(
         windows,
         {ZERO: cast(Sae, Zeros()), **saes},
         scale,
-        dict.fromkeys((ZERO, *saes), {}),
+        {key: {} for key in (ZERO, *saes)},
         lambda: run.should_stop,
         lambda done, total: run.progress(done, total, STAGE),
     ).saes

@@ -79,19 +79,18 @@ def write_probes(run: Run, of: "OfRun", model: "LanguageModel") -> None:
 def read_texts(run: Run, of: "OfRun", model: "LanguageModel", corpus: Labelled, task: str) -> Texts:
     """Sample documents of a corpus, split them and read them through the model. Raises Stopped."""
     generator = np.random.default_rng(stream_seed("probes", run.data_seed))
-    strata = np.unique([f"{d} {label}" for d, label in zip(corpus.domains, corpus.labels, strict=True)],
-                       return_inverse=True)[1]  # fmt: skip
+    kinds = [f"{domain} {label}" for domain, label in zip(corpus.domains, corpus.labels, strict=True)]
+    strata = np.unique(kinds, return_inverse=True)[1]
     chosen = sample(corpus.groups, strata, run.config.probe_documents, generator)
     split = stratified_split(strata[chosen], generator)
     manifest = of.activations.manifest
     limit = manifest["median_norm"] * manifest["massive_threshold"] if manifest["median_norm"] else np.inf
     tokens = [ids[:DOCUMENT_TOKENS] for ids in model.encode([corpus.texts[i] for i in chosen])]
     found: list[Tensor] = [torch.empty(0)] * len(tokens)
-    done = 0
-    for place, vectors in document_activations(model, manifest["hook_point"], tokens):
+    read = document_activations(model, manifest["hook_point"], tokens)
+    for done, (place, vectors) in enumerate(read, start=1):
         _proceed(run)
         found[place] = vectors[vectors.norm(dim=1) <= limit].cpu()
-        done += 1
         run.progress(done, len(tokens), f"reading texts of {task}")
     return Texts(found, corpus.labels[chosen], split)
 
@@ -110,24 +109,20 @@ def sample(groups: Ints, strata: Ints, n: int, generator: np.random.Generator) -
 def document_activations(
     model: "LanguageModel", hook_point: str, documents: Sequence[Sequence[int]]
 ) -> Iterator[tuple[int, Tensor]]:
-    """(place, activations (tokens × d)) of every document of token ids, read behind the separator, shortest first.
+    """(place, activations (tokens × d)) of every document of token ids, read behind the separator, longest first.
 
     Padding stands behind the text, where no token of the text attends to it.
     """
     order = sorted(range(len(documents)), key=lambda place: len(documents[place]))
-    start = 0
-    while start < len(order):
-        width, end = 0, start
-        while end < len(order) and (end - start + 1) * (1 + len(documents[order[end]])) <= FORWARD_TOKENS:
-            width, end = 1 + len(documents[order[end]]), end + 1
-        tokens = torch.full((end - start, width), model.separator)
-        for row, place in enumerate(order[start:end]):
+    while order:
+        longest = 1 + len(documents[order[-1]])
+        size = max(FORWARD_TOKENS // longest, 1)
+        batch, order = order[-size:], order[:-size]
+        tokens = torch.full((len(batch), longest), model.separator)
+        for row, place in enumerate(batch):
             tokens[row, 1 : 1 + len(documents[place])] = torch.tensor(documents[place])
         found = model.activations(tokens, hook_point)
-        yield from (
-            (place, found[row, 1 : 1 + len(documents[place])]) for row, place in enumerate(order[start:end])
-        )
-        start = end
+        yield from ((place, found[row, 1 : 1 + len(documents[place])]) for row, place in enumerate(batch))
 
 
 def pool(parts: Sequence[Tensor]) -> Pooled:

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 SHARES = (0.5, 0.2)
 RESAMPLES = 2000
 
@@ -55,7 +55,9 @@ def features_by_difference(x: Floats, labels: Ints) -> Ints:
     Of several classes each names its best in turn, the one with the largest difference first.
     """
     classes = np.unique(labels)
-    difference = np.stack([np.abs(x[labels == c].mean(axis=0) - x[labels != c].mean(axis=0)) for c in classes])
+    difference = np.stack(
+        [np.abs(x[labels == c].mean(axis=0) - x[labels != c].mean(axis=0)) for c in classes]
+    )
     strongest_first = -difference[np.argsort(-difference.max(axis=1), kind="stable")]
     in_turn = strongest_first.argsort(axis=1, kind="stable").T.flatten()
     return in_turn[np.sort(np.unique(in_turn, return_index=True)[1])].astype(np.int64)

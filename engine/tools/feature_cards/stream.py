@@ -43,10 +43,9 @@ class Stream:
         if progress["read"]:
             return
         self._truncate(progress)
-        total = len(self.tokens.rows)
-        for number, start in enumerate(range(0, total, self.batch)):
-            if number < progress["batches"]:
-                continue
+        total, rows = len(self.tokens.rows), self.of.activations.train
+        for number in range(progress["batches"], -(-total // self.batch)):
+            start = number * self.batch
             if number % SAVE_EVERY == 0:
                 rows = Activations(self.of.activations.folder).train
             self.run.progress(start, total, STAGE)

@@ -21,12 +21,13 @@ def keep_compiled_code() -> None:
     from umap import layouts, umap_
 
     slow = (
-        umap_.smooth_knn_dist,
-        umap_.compute_membership_strengths,
-        layouts._nb_optimize_layout_euclidean_single_epoch,
+        (umap_, "smooth_knn_dist"),
+        (umap_, "compute_membership_strengths"),
+        (layouts, "_nb_optimize_layout_euclidean_single_epoch"),
     )
-    for function in slow:
-        function.enable_caching()
+    for module, name in slow:
+        if function := getattr(module, name, None):
+            function.enable_caching()
 
 
 def layout(
@@ -39,7 +40,7 @@ def layout(
     """Positions (n × 2, arbitrary units) of unit rows (n × d), the same for the same seed.
 
     `neighbours` are indices and distances (n × k) as `neighbours.nearest` gives them. `report(epoch, epochs)` is called
-    a few times a second and may raise to stop.
+    a few times a second from the first epoch on, and may raise to stop.
     """
     from umap import UMAP
 
@@ -67,7 +68,7 @@ class _Epochs:
 
     def write(self, text: str) -> None:
         done, _, total = text.strip().partition("/")
-        if done.isdecimal() and total.isdecimal():
+        if done.isdecimal() and total.isdecimal() and int(done):
             self._report(int(done), int(total))
 
     def flush(self) -> None:

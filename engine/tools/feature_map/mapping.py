@@ -53,9 +53,7 @@ def _positions(run: Run, rows: np.ndarray, config: Config, seed: int) -> np.ndar
     report(run, 0, 1, PREPARING)
     keep_compiled_code()
     report(run, 0, 1, PREPARING)
-    return layout(
-        rows, neighbours, seed, config.min_dist, lambda done, n: report(run, done, max(n, 1), LAYING_OUT)
-    )
+    return layout(rows, neighbours, seed, config.min_dist, lambda done, n: report(run, done, n, LAYING_OUT))
 
 
 def report(run: Run, done: int, total: int, stage: str) -> None:
