@@ -10,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analyses.figures import INK, PALETTE, SEQUENTIAL, SYMBOLS, finish, plain
+from analyses.figures import INK, PALETTE, SEQUENTIAL, SYMBOLS, TEMPLATE, finish, legend_below, plain
+from analyses.streams import stream_seed
 
 COLOURS = {
     "stability": "Stability",
@@ -38,6 +39,8 @@ PER_MILLION = "active_of_a_million"
 NO_LIST, OTHERS = "in no list", "other"
 GREY = "#9a9a9a"
 HEIGHT = 640
+LAYERS, MAX_TRACES = 4, 56
+LONG_NAME, LEGEND_LETTERS = 16, 130
 MAX_GROUPS = len(PALETTE) * len(SYMBOLS)
 FAR_APART = (
     "Neighbours on the map are similar directions. Distances between far groups, their sizes and the axes mean little: "
@@ -93,11 +96,12 @@ def map_figure(
         f"Map of {len(frame):,} features of {saes} sparse autoencoder{'s' if saes > 1 else ''}: UMAP of decoder "
         f"directions by cosine, coloured by {COLOURS[color_by].lower()}. {_summary(frame, color_by)}"
     )
-    finish(figure, alt=alt, title=title, subtitle=note, caption=f"{alt} {note}".strip(), height=HEIGHT)
+    height = figure.layout.height or HEIGHT
+    finish(figure, alt=alt, title=title, subtitle=note, caption=f"{alt} {note}".strip(), height=height)
     return figure.update_layout(
         uirevision="map",
         dragmode="lasso",
-        legend={"title": {"text": COLOURS[color_by]}, "itemsizing": "constant"},
+        legend={"title": {"text": COLOURS[color_by]}, "itemsizing": "constant", "tracegroupgap": 0},
     )
 
 
@@ -160,15 +164,26 @@ def _power(exponent: int) -> str:
 
 
 def _groups(figure: go.Figure, frame: pd.DataFrame, color_by: str) -> None:
+    """A colour a group, drawn in several layers, so that the last group does not cover the others."""
     names = group_names(frame, color_by)
-    grey = [name for name in (NO_LIST, OTHERS) if name in set(names)]
-    coloured = [name for name in _order(names, color_by) if name not in grey]
+    found = _order(names, color_by)
+    grey = [name for name in (NO_LIST, OTHERS) if name in found]
+    coloured = [name for name in found if name not in grey]
     for name in grey:
         _scatter(figure, frame, names == name, name, {"color": GREY, "opacity": 0.45}, plain(name))
-    for i, name in enumerate(coloured):
-        style = {"color": PALETTE[i % len(PALETTE)], "symbol": SYMBOLS[i // len(PALETTE)]}
-        chosen = names == name
-        _scatter(figure, frame, chosen, f"{name} ({int(chosen.sum()):,})", style, plain(name))
+    layers = max(1, min(LAYERS, MAX_TRACES // max(1, len(coloured))))
+    layer = np.random.default_rng(stream_seed("layers of the map")).integers(layers, size=len(frame))
+    for number in range(layers):
+        for i, name in enumerate(coloured):
+            style = {"color": PALETTE[i % len(PALETTE)], "symbol": SYMBOLS[i // len(PALETTE)]}
+            shown = f"{name} ({int((names == name).sum()):,})"
+            _scatter(figure, frame, (names == name) & (layer == number), shown, style, plain(name))
+            figure.data[-1].update(legendgroup=str(i), showlegend=number == 0)
+    widest = max(map(len, coloured + grey))
+    if widest > LONG_NAME:
+        legend_below(figure)
+        rows = -(-len(found) // max(1, LEGEND_LETTERS // (widest + 12)))
+        figure.update_layout(margin_b=TEMPLATE.layout.margin.b + 20 * rows, height=HEIGHT + 20 * rows)
 
 
 def group_names(frame: pd.DataFrame, color_by: str) -> NDArray[np.object_]:

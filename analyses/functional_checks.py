@@ -14,12 +14,12 @@ from analyses.figures import (
     INK,
     MUTED,
     SYMBOLS,
+    band,
     empty,
     finish,
     legend_below,
     plain,
     series_style,
-    translucent,
 )
 from analyses.sae_frames import Frame, as_pandas
 
@@ -97,7 +97,7 @@ def probe_figure(probes: Frame) -> go.Figure:
     finish(
         legend_below(figure),
         title="Labels read from a few features",
-        subtitle=f"{_one_or_range(table['n_test'])} test texts; lines and bands: 95 % bootstrap",
+        subtitle=f"{_one_or_range(table['n_test'])} test texts; bars and bands: 95 % intervals",
         alt=f"Accuracy against number of features by task, a line a seed. {_words(table, tasks)}",
         height=460,
     )

@@ -14,15 +14,17 @@ from engine.client import EngineError
 Run = dict[str, Any]
 Feature = tuple[str, int, int]  # run, seed, index
 KEPT_FOR = 60  # seconds an answer that other people can change is trusted
+TEXTS = ["label", "label_source", "tokens", "lists", "note"]
 BESIDE = 3  # other runs whose twins a card shows
 SAME_VECTORS = ("source", "model", "hook_point")
 
 
 @st.cache_data(max_entries=300, ttl=KEPT_FOR, show_spinner=False)
 def feature_page(query: dict[str, Any], limit: int, offset: int) -> tuple[pd.DataFrame, int]:
-    """Rows of the feature table, and how many pass the filters."""
+    """Rows of the feature table, texts empty where missing, and how many pass the filters."""
     found, total = client().features(**query, limit=limit, offset=offset)
-    return found.to_pandas(), total
+    frame = found.to_pandas()
+    return frame.assign(**{name: frame[name].fillna("") for name in TEXTS}), total
 
 
 @st.cache_data(max_entries=300, ttl=KEPT_FOR, show_spinner="Reading the card")
@@ -156,6 +158,10 @@ def cards_missing(runs: list[Run]) -> None:
     """For chosen runs without cards: what is missing, a button that makes them, and how far they are."""
     worlds = [run for run in runs if run["config"]["source"] == "synthetic"]
     jobs = {run["id"]: client().cards_job(run["id"]) for run in runs if run not in worlds}
+    made = sorted(job["id"] for job in jobs.values() if job and job["state"] == "done")
+    if st.session_state.get("cards_made") != made:
+        st.session_state["cards_made"] = made
+        forget()
     active = [job["id"] for job in jobs.values() if job and job["state"] in ACTIVE]
     if active:
         _watch(active)

@@ -203,7 +203,7 @@ def _readable(frame: pd.DataFrame, runs: list[Run]) -> pd.DataFrame:
     )[[name for name in SHOWN if name not in hidden]]
 
 
-def _tokens(text: str | None) -> str:
+def _tokens(text: str) -> str:
     return "  ".join(one_line(token) for token in json.loads(text)) if text else ""
 
 

@@ -163,7 +163,9 @@ def literal(text: str) -> str:
 def picture(figure: go.Figure, frame: pd.DataFrame, name: str, **chart: Any) -> None:
     """A figure with its exports: SVG, PDF and PNG of this very figure, CSV of the frame behind it."""
     selects = chart.get("selection_mode", ())
-    unused = [f"{button}2d" for mode, button in (("box", "select"), ("lasso", "lasso")) if mode not in selects]
+    unused = [
+        f"{button}2d" for mode, button in (("box", "select"), ("lasso", "lasso")) if mode not in selects
+    ]
     config = {
         "displaylogo": False,
         "toImageButtonOptions": {"format": "svg", "filename": name},

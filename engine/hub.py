@@ -7,11 +7,12 @@ from pathlib import Path, PurePosixPath
 
 from engine.errors import UserError
 from engine.plain_text import one_line
-from engine.studies.sae_consistency.formats import WEIGHT_FILES
+from engine.sae_formats import WEIGHT_FILES
 
 ADDRESS = re.compile(r"(?:https?://)?(?:huggingface\.co|hf\.co)/")
 PART = re.compile(r"[\w.,=+@-]+", re.ASCII)
 LARGEST = 17_179_869_184
+PATIENCE = 15.0
 UNREACHABLE = (
     "OfflineModeIsEnabled",
     "ConnectError",
@@ -60,10 +61,11 @@ def download(wanted: HubFolder) -> Path:
 
 def _download(wanted: HubFolder) -> Path:
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.hf_api import RepoFile
 
-    tree = HfApi().list_repo_tree(wanted.repository, recursive=True, revision=wanted.revision)
-    sizes = {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
+    listing = HfApi().model_info(
+        wanted.repository, revision=wanted.revision, files_metadata=True, timeout=PATIENCE
+    )
+    sizes = {file.rfilename: file.size or 0 for file in listing.siblings or []}
     files = [path for path in sizes if _belongs(path, wanted.folder)]
     if not any(PurePosixPath(path).name in WEIGHT_FILES for path in files):
         folders = {
@@ -100,15 +102,13 @@ def no_sae(name: str, folders: list[str]) -> UserError:
 
 def _cached(wanted: HubFolder, error: Exception) -> Path:
     """What an earlier download left here, when the hub refuses or is out of reach. Raises UserError."""
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import errors, try_to_load_from_cache
 
-    try:
-        snapshot = snapshot_download(wanted.repository, revision=wanted.revision, local_files_only=True)
-        folder = Path(snapshot) / wanted.folder
-        if any((folder / file).is_file() for file in WEIGHT_FILES):
-            return folder
-    except (OSError, ValueError):
-        pass
+    for file in WEIGHT_FILES:
+        path = (PurePosixPath(wanted.folder) / file).as_posix()
+        kept = try_to_load_from_cache(wanted.repository, path, revision=wanted.revision)
+        if isinstance(kept, str):
+            return Path(kept).parent
     if isinstance(error, errors.GatedRepoError):
         reason = "is gated; accept its terms on huggingface.co, then log in with `hf auth login`"
     elif isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):

@@ -1,6 +1,6 @@
 """Saved SAEs of other tools: what they are, and the run that evaluates and matches them.
 
-Files of unknown origin are parsed in a child process (`python -m engine.importing FOLDER`) with bounds on time,
+Files of unknown origin are parsed in a child process (`python -m engine.sae_formats FOLDER`) with bounds on time,
 memory and writing, so the engine neither loads torch nor falls with a malicious file.
 """
 
@@ -18,9 +18,8 @@ from pydantic import BaseModel
 from engine.errors import UserError
 from engine.hub import download, no_sae, parse_hub_id
 from engine.language_model import BUNDLED, LABELS, canonical_hook_point
-from engine.plain_text import one_line
+from engine.sae_formats import WEIGHT_FILES
 from engine.sae_names import expected_width, hook_point_named, model_named
-from engine.studies.sae_consistency.formats import WEIGHT_FILES
 
 ARCHITECTURES = {
     "relu": "ReLU",
@@ -31,10 +30,8 @@ ARCHITECTURES = {
     "matryoshka_batch_topk": "Matryoshka BatchTopK",
 }
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-SECONDS, BYTES_PER_SECOND = 30, 50_000_000
-SPARE_MEMORY, COPIES = 2 << 30, 6
+SECONDS, BYTES_PER_SECOND = 60, 50_000_000
 LOOKED_AT, DEPTH = 5_000, 4
-METADATA, TEXT = 40, 300
 DEFAULT_K = 32
 Plain = str | int | float | bool
 
@@ -246,14 +243,16 @@ def _facts(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> dict[str, A
     size = sum(size for _, size, _ in stamp)
     try:
         child = subprocess.run(
-            [sys.executable, "-m", "engine.importing", str(folder)],
+            [sys.executable, "-m", "engine.sae_formats", str(folder)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=SECONDS + size / BYTES_PER_SECOND,
             env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         )
     except subprocess.TimeoutExpired:
-        raise UserError("checkpoint", f"{folder} took too long to read; are its files an SAE's?") from None
+        raise UserError(
+            "checkpoint", f"{folder} took too long to read; name a folder with an SAE's files."
+        ) from None
     try:
         answer = json.loads(child.stdout.decode().splitlines()[-1])
     except (ValueError, IndexError):
@@ -263,51 +262,3 @@ def _facts(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> dict[str, A
     if "message" in answer:
         raise UserError(answer["field"], answer["message"])
     return dict(answer)
-
-
-def _answer(folder: Path) -> dict[str, Any]:
-    """The child's work: the checkpoint's facts, or the refusal."""
-    from engine.studies.sae_consistency.checkpoints import read_checkpoint
-
-    _confine(sum(size for _, size, _ in _stamp(folder)))
-    try:
-        found = read_checkpoint(folder)
-    except UserError as error:
-        return {"field": error.field, "message": error.message}
-    except Exception as error:
-        reason = one_line(str(error), 120) or type(error).__name__
-        return {
-            "field": "checkpoint",
-            "message": f"{folder} cannot be read ({reason}); copy or save it again.",
-        }
-    facts = {name: getattr(found, name) for name in ("origin", "architecture", "d_in", "d_sae", "k")}
-    return {**facts, "metadata": _plain(found.metadata)}
-
-
-def _confine(size: int) -> None:
-    """From here on: memory in proportion to the files, no file written, no core dumped."""
-    import resource
-
-    pages = (
-        int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else None
-    )
-    if pages is not None:
-        limit = pages * resource.getpagesize() + COPIES * size + SPARE_MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
-        resource.setrlimit(kind, (0, 0))
-
-
-def _plain(metadata: dict[str, Any]) -> dict[str, Plain]:
-    """The numbers and short texts of a file's metadata."""
-    kept: dict[str, Plain] = {}
-    for name, value in list(metadata.items())[:METADATA]:
-        if isinstance(value, str):
-            kept[one_line(name, 60)] = one_line(value, TEXT)
-        elif isinstance(value, bool | int | float) and abs(value) < 2**53:
-            kept[one_line(name, 60)] = value
-    return kept
-
-
-if __name__ == "__main__":
-    print(json.dumps(_answer(Path(sys.argv[1]))))

@@ -45,7 +45,8 @@ class InterventionRequest(BaseModel):
     )
     strength: float = Field(0.0, allow_inf_nan=False, ge=-PATCH_MOST, le=PATCH_MOST)
     positions: str | list[int] = Field(
-        "all", description="Tokens of the prompt to change: all, last or their numbers; 0, the start, never is."
+        "all",
+        description="Tokens of the prompt to change: all, last or their numbers; 0, the start, never is.",
     )
     generated: bool = Field(True, description="Whether generated tokens are changed too.")
 
@@ -122,10 +123,11 @@ class Lab:
 
         {"kind": "queue", "place"} (1: next) and {"kind": "status", "text", "seconds"} may come repeatedly; then
         "tokens" {tokens, read}, "features" {token, feature, value}, "next" {column, tokens: [{id, token, probability}]},
-        "change" {kl, kl_controls, change_norm, changed, rows: [{token, baseline, intervention, control}]},
+        "change" {kl, kl_controls, change_norm, changed, rows: [{id, token, baseline, intervention, control}]},
         "text" {column, token} and last "done" {seconds} or "error" {field, text}. `token` of "features" indexes the
         tokens; a token with `read` false has no features, since the SAE was not trained on such. KL(baseline ‖ changed)
-        is in nats, of the token after the prompt. Closing the iterator stops the work.
+        is in nats, of the token after the prompt; `rows` has the tokens of every column's top 10 and those of the
+        largest change, which come first. Closing the iterator stops the work.
         """
         if isinstance(request, dict):
             request = _parsed(request)
@@ -172,7 +174,8 @@ class Lab:
                     child.kill()
                     over = True
                     yield _error(
-                        "timeout_s", f"No answer within {request.timeout_s:g} s; shorten the text, or wait longer."
+                        "timeout_s",
+                        f"No answer within {request.timeout_s:g} s; shorten the text, or wait longer.",
                     )
                     return
                 event = child.receive(number, min(self.heartbeat, left))
@@ -214,7 +217,9 @@ class _Child:
             self._lines.put(json.loads(line))
         code = self.process.wait()
         self._lines.put(
-            _error("", f"The lab's process ended (code {code}); lab.log says why. Ask again to start a new one.")
+            _error(
+                "", f"The lab's process ended (code {code}); lab.log says why. Ask again to start a new one."
+            )
         )
 
     def send(self, message: dict[str, Any]) -> None:

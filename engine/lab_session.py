@@ -145,7 +145,9 @@ class Session:
         norms = change.norm(dim=1)
         changed = norms > 0
         rows = log_probabilities[:3].exp()
-        largest = (rows[1] - rows[0]).abs().topk(CHANGED).indices
+        difference = (rows[1] - rows[0]).abs()
+        ids = torch.cat([difference.topk(CHANGED).indices, rows.topk(TOP, dim=1).indices.flatten()]).unique()
+        ids = ids[difference[ids].argsort(descending=True, stable=True)]
         self.emit(
             "change",
             kl=max(float(kl[0]), 0.0),
@@ -154,10 +156,11 @@ class Session:
             changed=changed.nonzero().flatten().tolist(),
             rows=[
                 {
+                    "id": token,
                     "token": token_text.name(self.tokenizer, token),
                     **dict(zip(COLUMNS, rows[:, token].tolist(), strict=True)),
                 }
-                for token in largest.tolist()
+                for token in ids.tolist()
             ],
         )
 

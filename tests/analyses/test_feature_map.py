@@ -1,6 +1,7 @@
 """The map's figure, the points inside a polygon, and the lasso in a link."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,10 @@ def frame(n: int = 60, runs: int = 1) -> pd.DataFrame:
     )
 
 
+def legend(traces: tuple[Any, ...]) -> list[str]:
+    return [trace.name for trace in traces if trace.showlegend]
+
+
 class TestFigure:
     @pytest.mark.parametrize("color_by", COLOURS)
     @pytest.mark.parametrize("runs", [1, 3])
@@ -67,8 +72,19 @@ class TestFigure:
             active.marker.color, np.log10(rows["density"][rows["density"] > 0]), rtol=1e-5
         )
         groups = map_figure(rows, "seed").data
-        assert [trace.marker.color for trace in groups] == list(PALETTE[:3])
-        assert [trace.name for trace in groups] == ["seed 0 (20)", "seed 1 (20)", "seed 2 (20)"]
+        assert legend(groups) == ["seed 0 (20)", "seed 1 (20)", "seed 2 (20)"]
+        assert {trace.legendgroup: trace.marker.color for trace in groups} == dict(
+            zip("012", PALETTE, strict=False)
+        )
+
+    def test_groups_are_drawn_in_layers(self) -> None:
+        groups = map_figure(frame(), "seed").data
+        assert [trace.legendgroup for trace in groups] == ["0", "1", "2"] * 4
+
+    def test_long_names_stand_below_the_axes(self) -> None:
+        rows = frame().assign(run="28662d · TopK, frozen decoder · k 32")
+        assert map_figure(rows, "run").layout.legend.orientation == "h"
+        assert map_figure(rows, "seed").layout.legend.orientation is None
 
     def test_unknown_stability_is_grey(self) -> None:
         figure = map_figure(frame().assign(stability=np.nan))
@@ -76,8 +92,7 @@ class TestFigure:
         assert "No value is known" in figure.layout.meta["alt"]
 
     def test_list_names_are_text(self) -> None:
-        names = [trace.name for trace in map_figure(frame(), "list").data]
-        assert names == [NO_LIST, "&lt;b&gt;mine&lt;/b&gt; (12)"]
+        assert legend(map_figure(frame(), "list").data) == [NO_LIST, "&lt;b&gt;mine&lt;/b&gt; (12)"]
 
     def test_lasso_is_outlined_and_the_rest_faded(self) -> None:
         rows = frame()

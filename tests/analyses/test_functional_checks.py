@@ -44,9 +44,9 @@ def checks() -> pd.DataFrame:
 
 def test_a_line_a_seed_and_panel_with_its_references(probes: pd.DataFrame) -> None:
     figure = probe_figure(pa.Table.from_pandas(probes))
-    lines = [trace for trace in figure.data if trace.name.startswith("seed")]
+    lines = [trace for trace in figure.data if (trace.name or "").startswith("seed")]
     assert [trace.name for trace in lines] == ["seed 0", "seed 7"] * 2
-    assert sum(bool(trace.showlegend) for trace in figure.data) == 4
+    assert sum(bool(trace.name and trace.showlegend) for trace in figure.data) == 4
     for trace, (task, seed) in zip(lines, [(t, s) for t in TASKS for s in (0, 7)], strict=True):
         rows = probes[(probes["task"] == task) & (probes["seed"] == seed) & (probes["k"] > 0)]
         assert np.allclose(trace.y, rows["accuracy"])
@@ -62,7 +62,7 @@ def test_a_line_a_seed_and_panel_with_its_references(probes: pd.DataFrame) -> No
 
 def test_one_task_and_none(probes: pd.DataFrame) -> None:
     alone = probe_figure(probes[(probes["task"] == TASKS[1]) & (probes["k"] != 20)])
-    assert len([trace for trace in alone.data if trace.name.startswith("seed")]) == 2
+    assert len([trace for trace in alone.data if (trace.name or "").startswith("seed")]) == 2
     hostile = probe_figure(probes.assign(task="<script>$x$"))
     assert hostile.layout.annotations[0].text == "&lt;script&gt;&#36;x&#36;"
     nothing = probe_figure(probes.head(0))

@@ -1,74 +1,16 @@
 """The newcomer's first minutes in a real browser, with the network cut for engine, worker, app and page alike."""
 
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from engine import client as engine_client
 
-OFFLINE = Path(__file__).resolve().parents[1] / "offline"
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 TOUR_SECONDS = 400
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`concordance up` on a fresh state folder and a free port."""
-    home = tmp_path_factory.mktemp("home")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    cut = {"PYTHONPATH": str(OFFLINE), "BLOCKED_LOG": str(home / "blocked")}
-    command = [sys.executable, "-m", "engine.cli", "up", "--no-browser", "--port", str(port)]
-    up = subprocess.Popen(
-        command, env={**os.environ, **cut, "CONCORDANCE_HOME": str(home)}, stdout=subprocess.PIPE, text=True
-    )
-    assert up.stdout is not None
-    lines = iter(up.stdout.readline, "")
-    assert any(f"http://127.0.0.1:{port}" in line for line in lines)
-    before = os.environ.get("CONCORDANCE_HOME")
-    os.environ["CONCORDANCE_HOME"] = str(home)
-    yield f"http://127.0.0.1:{port}"
-    up.send_signal(signal.SIGINT)
-    assert up.wait(30) == 0
-    if before is None:
-        del os.environ["CONCORDANCE_HOME"]
-    else:
-        os.environ["CONCORDANCE_HOME"] = before
-    assert not (home / "blocked").exists(), (home / "blocked").read_text()
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1600})
-        outside: list[str] = []
-
-        def local_only(route: Route) -> None:
-            if re.match(r"(http|ws)://127\.0\.0\.1[:/]|data:|blob:", route.request.url):
-                route.continue_()
-            else:
-                outside.append(route.request.url)
-                route.abort()
-
-        page.route("**/*", local_only)
-        yield page
-        browser.close()
-        assert not outside, outside
 
 
 @pytest.mark.timeout(TOUR_SECONDS + 120)

@@ -41,9 +41,9 @@ def test_news_has_five_topics(corpora: dict[str, Labelled]) -> None:
 
 def test_a_corpus_states_licence_and_tier_and_comes_the_same_again(corpora: dict[str, Labelled]) -> None:
     for task, asset in zip(TASKS, ("rated-snippets", "bbc-news"), strict=True):
-        found, again = corpora[task], labelled(task)
-        assert found.licence == ASSETS[asset].licence and found.tier == "real data"
-        assert found.texts == again.texts and np.array_equal(found.groups, again.groups)
+        assert corpora[task].licence == ASSETS[asset].licence and corpora[task].tier == "real data"
+    found, again = corpora[SENTIMENT], labelled(SENTIMENT)
+    assert found.texts == again.texts and np.array_equal(found.groups, again.groups)
     with pytest.raises(KeyError):
         labelled("nothing")
 

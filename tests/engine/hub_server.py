@@ -58,7 +58,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _api(self, name: str, files: Mapping[str, bytes], parts: list[str]) -> Any:
         if parts[:1] == ["tree"]:
             return [{"type": "file", "path": p, "size": len(c), "oid": COMMIT} for p, c in files.items()]
-        return {"id": name, "sha": COMMIT, "siblings": [{"rfilename": path} for path in files]}
+        return {
+            "id": name,
+            "sha": COMMIT,
+            "siblings": [{"rfilename": p, "size": len(c)} for p, c in files.items()],
+        }
 
     def _send(self, status: int, content: bytes, headers: dict[str, str], with_body: bool) -> None:
         self.send_response(status)

@@ -19,6 +19,7 @@ from engine.errors import UserError
 from engine.hub import HubFolder, parse_hub_id
 from engine.importing import Found, import_settings, inspect_sae
 from engine.language_model import BUNDLED
+from engine.sae_formats.__main__ import answer
 from engine.sae_names import expected_width, hook_point_named, model_named
 from tests.engine.hub_server import HubServer
 from tests.sae_consistency.test_checkpoint_refusals import Trap
@@ -51,6 +52,10 @@ def refused(source: str | Path, words: str) -> str:
 
 
 class TestFound:
+    @pytest.fixture(autouse=True)
+    def in_this_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(importing, "_facts", lambda folder, stamp: answer(folder))
+
     def test_sae_lens(self, tmp_path: Path) -> None:
         found = inspect_sae(f" {sae_lens_folder(tmp_path)} ")
         assert found.sentence == (
@@ -70,8 +75,6 @@ class TestFound:
         folder, _ = sparsify_folder(tmp_path / "layers.10.mlp")
         assert inspect_sae(str(folder)).hook_point == "blocks.10.mlp.hook_out"
         (tmp_path / "config.json").write_text(json.dumps({"model": "EleutherAI/pythia-160m"}))
-        assert inspect_sae(str(folder)).model is None, "the folder's files did not change"
-        os.utime(folder / "cfg.json", (0, 0))
         assert inspect_sae(str(folder)).model == "EleutherAI/pythia-160m"
 
     def test_gemma_scope(self, tmp_path: Path) -> None:
@@ -106,6 +109,13 @@ class TestFound:
 
 
 class TestRefused:
+    def test_files_are_read_again_when_they_change(self, tmp_path: Path) -> None:
+        folder, state = sparsify_folder(tmp_path)
+        assert inspect_sae(str(folder)) == inspect_sae(str(folder))
+        assert importing._facts.cache_info().hits > 0
+        save_file({**state, "b_dec": torch.full((D_IN + 1,), 1.0)}, folder / "sae.safetensors")
+        refused(folder, "expected (10,)")
+
     def test_what_is_no_folder(self, tmp_path: Path) -> None:
         refused("", "name a folder")
         refused("/nowhere", "neither a folder")
@@ -157,7 +167,7 @@ class TestRefused:
 
     def test_the_reader_has_little_memory_and_writes_nothing(self, tmp_path: Path) -> None:
         code = (
-            "import numpy, sys\nfrom engine.importing import _confine\n_confine(0)\n"
+            "import numpy, sys\nfrom engine.sae_formats.__main__ import confine\nconfine(0)\n"
             "try:\n    numpy.ones(600_000_000)\nexcept MemoryError:\n    print('no memory')\n"
             "try:\n    with open(sys.argv[1], 'w') as f:\n        f.write('x')\nexcept OSError:\n    print('no file')\n"
         )

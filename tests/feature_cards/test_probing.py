@@ -1,6 +1,7 @@
 """Sparse probing: planted features, shuffled labels, and what is read from the language model."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from transformers import AutoTokenizer, LlamaConfig
 
 from data.assets import AssetMissing
 from data.files import write_json
-from data.labelled import SENTIMENT, TASKS, TOPIC
+from data.labelled import SENTIMENT, TASKS, TOPIC, labelled
 from engine.events import read_events
 from engine.language_model import LanguageModel, load, prepare_bundled
 from engine.run import Run, Stopped
@@ -34,6 +35,7 @@ from engine.tools.feature_cards.sparse_probes import (
     stratified_split,
 )
 
+read_once = cache(labelled)
 HOOK, D, FEATURES = "blocks.1.hook_out", 32, 40
 PLANTED = 7
 
@@ -69,7 +71,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    monkeypatch.setattr(probing, "labelled", read_once)
     write_json(tmp_path / "config.json", {"id": "x", "study": "feature_cards", "seeds": [0], "data_seed": 0})
     yield Run(tmp_path, SimpleNamespace(probe_documents=80))
 
@@ -201,7 +204,7 @@ def test_the_table_has_both_tasks_and_massive_tokens_are_left_out(
     assert len(messages) == 2 and all("pooled by" in text for text in messages)
     norms = torch.cat(seen[1].activations).norm(dim=1)
     assert max(map(len, seen[1].activations)) == 64
-    limited = read(run, of_run({}, float(norms.median()) / 3), model, probing.labelled(TOPIC), TOPIC)
+    limited = read(run, of_run({}, float(norms.median()) / 3), model, read_once(TOPIC), TOPIC)
     left = torch.cat(limited.activations).norm(dim=1)
     assert 0.4 < len(left) / len(norms) < 0.6 and left.max() <= norms.median() * 1.001
 
@@ -209,12 +212,10 @@ def test_the_table_has_both_tasks_and_massive_tokens_are_left_out(
 def test_an_absent_corpus_is_left_out_and_a_stop_obeyed(
     run: Run, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = probing.labelled
-
     def absent(task: str) -> Any:
         if task == TOPIC:
             raise AssetMissing("it is not installed; run `make setup`.")
-        return whole(task)
+        return read_once(task)
 
     monkeypatch.setattr(probing, "labelled", absent)
     monkeypatch.setattr(probing, "K", (1,))

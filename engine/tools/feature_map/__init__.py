@@ -30,7 +30,7 @@ class FeatureMap(Study):
     def fingerprint(self, config: Any, seeds: Sequence[int]) -> str:
         from engine.tools.feature_map.dictionaries import identity
 
-        return identity(config.run_ids, seeds)
+        return identity(config, seeds)
 
     def estimate(self, config: Any, n_seeds: int) -> dict[str, Any]:
         from engine.tools.feature_map.dictionaries import estimate

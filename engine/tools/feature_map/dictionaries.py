@@ -75,13 +75,23 @@ def _sae(run: str, seed: int) -> Sae:
     return Sae(run, seed, path, d_sae, d_in)
 
 
-def identity(run_ids: Sequence[str], seeds: Sequence[int]) -> str:
+def chosen_saes(config: Config) -> list[Sae]:
+    """The SAEs a map lays out. Raises UserError as `saes` does, and for fewer features than UMAP needs."""
+    found = saes(config.run_ids)
+    n = min(sum(sae.d_sae for sae in found), config.max_points)
+    if n <= config.n_neighbors:
+        raise UserError("n_neighbors", f"{config.n_neighbors} is too many for {n} features; choose fewer.")
+    return found
+
+
+def identity(config: Config, seeds: Sequence[int]) -> str:
     """A fingerprint of the weights laid out, from the runs' manifests. Raises UserError."""
     if len(seeds) != 1:
         raise UserError("seeds", "a map has one seed, that of its layout; give one.")
     digest = hashlib.sha256()
-    manifests = {run: read_json(_directory(run) / "manifest.json") for run in {s.run for s in saes(run_ids)}}
-    for sae in saes(run_ids):
+    found = chosen_saes(config)
+    manifests = {run: read_json(_directory(run) / "manifest.json") for run in config.run_ids}
+    for sae in found:
         digest.update(f"{sae.run} {sae.seed} {manifests[sae.run][WEIGHTS.format(sae.seed)]}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -120,7 +130,7 @@ def unit_rows(sae: Sae, features: NDArray[np.int32]) -> NDArray[np.float32]:
 
 def estimate(config: Config) -> dict[str, Any]:
     """Seconds, memory and disk of a map without a GPU. Raises UserError."""
-    found = saes(config.run_ids)
+    found = chosen_saes(config)
     points = min(sum(sae.d_sae for sae in found), config.max_points)
     cores = min(CORES, len(os.sched_getaffinity(0)))
     comparing = points**2 * found[0].d_in / MULTIPLICATIONS_PER_SECOND / cores

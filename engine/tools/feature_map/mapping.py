@@ -3,10 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
-from engine.errors import UserError
 from engine.run import Run, Stopped
 from engine.tools.feature_map.config import Config
-from engine.tools.feature_map.dictionaries import draw, saes, shares, unit_rows
+from engine.tools.feature_map.dictionaries import chosen_saes, draw, shares, unit_rows
 
 READING, COMPARING, LAYING_OUT = "reading decoders", "finding nearest neighbours", "laying out"
 PREPARING = "preparing the layout (the first on a machine compiles it, about 20 s)"
@@ -16,11 +15,9 @@ def make_map(run: Run) -> None:
     """Lay out the features of the runs in `run.config`. Raises UserError, and Stopped when asked to stop."""
     config: Config = run.config
     seed = run.seeds[0]
-    found = saes(config.run_ids)
+    found = chosen_saes(config)
     counts = shares([sae.d_sae for sae in found], config.max_points)
     n = sum(counts)
-    if n <= config.n_neighbors:
-        raise UserError("n_neighbors", f"{config.n_neighbors} is too many for {n} features; choose fewer.")
     features, parts = [], []
     for done, (sae, count) in enumerate(zip(found, counts, strict=True)):
         report(run, done, len(found), READING)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from engine.studies.sae_consistency.formats import DICTIONARY_LEARNING
-from engine.studies.sae_consistency.formats.common import (
+from engine.sae_formats import DICTIONARY_LEARNING
+from engine.sae_formats.common import (
     LINEAR,
     MATRICES,
     THRESHOLD,
@@ -14,7 +14,7 @@ from engine.studies.sae_consistency.formats.common import (
     shown,
     take,
 )
-from engine.studies.sae_consistency.formats.files import mapping, read_pt, read_settings
+from engine.sae_formats.files import mapping, read_pt, read_settings
 
 CLASSES: dict[str, tuple[str, dict[str, str]]] = {
     "AutoEncoder": ("relu", LINEAR | {"b_dec": "bias"}),

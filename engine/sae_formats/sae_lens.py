@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from data.files import atomic_folder, write_json
-from engine.studies.sae_consistency.formats import SAE_LENS
-from engine.studies.sae_consistency.formats.common import (
+from engine.sae_formats import SAE_LENS
+from engine.sae_formats.common import (
     MATRICES,
     SCALAR_THRESHOLD,
     THRESHOLD,
@@ -24,7 +24,7 @@ from engine.studies.sae_consistency.formats.common import (
     shown,
     take,
 )
-from engine.studies.sae_consistency.formats.files import mapping, read_safetensors, read_settings
+from engine.sae_formats.files import mapping, read_safetensors, read_settings
 
 LAYOUTS: dict[str, tuple[str, dict[str, str]]] = {
     "standard": ("relu", MATRICES),

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine.studies.sae_consistency.formats.common import Tensors, brief, refused
+from engine.sae_formats.common import Tensors, brief, refused
 
 LARGEST_SETTINGS = 4_000_000
 LARGEST_HEADER = 1_000_000

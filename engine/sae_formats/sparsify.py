@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from engine.studies.sae_consistency.formats import SPARSIFY
-from engine.studies.sae_consistency.formats.common import (
+from engine.sae_formats import SPARSIFY
+from engine.sae_formats.common import (
     LINEAR,
     Checkpoint,
     make_checkpoint,
@@ -12,7 +12,7 @@ from engine.studies.sae_consistency.formats.common import (
     shown,
     take,
 )
-from engine.studies.sae_consistency.formats.files import read_safetensors, read_settings
+from engine.sae_formats.files import read_safetensors, read_settings
 
 NOT_PLAIN = {
     "transcode": "a transcoder",

@@ -1,4 +1,4 @@
-"""How other tools save SAEs, one module a tool; `checkpoints.read_checkpoint` picks the one a folder needs."""
+"""How other tools save SAEs, one module a tool; `reading.read_checkpoint` picks the one a folder needs."""
 
 DICTIONARY_LEARNING = "ae.pt"
 SPARSIFY = "sae.safetensors"

@@ -11,8 +11,8 @@ import torch
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from engine.studies.sae_consistency.formats.common import Tensors, brief, refused, shown
-from engine.studies.sae_consistency.formats.files import LARGEST_FILE, check_size
+from engine.sae_formats.common import Tensors, brief, refused, shown
+from engine.sae_formats.files import LARGEST_FILE, check_size
 
 MEMBER = re.compile(r"(\w{1,64})\.npy", re.ASCII)
 MOST_MEMBERS = 32

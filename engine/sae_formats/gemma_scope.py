@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from engine.studies.sae_consistency.formats import GEMMA_SCOPE, GEMMA_SCOPE_2
-from engine.studies.sae_consistency.formats.common import (
+from engine.sae_formats import GEMMA_SCOPE, GEMMA_SCOPE_2
+from engine.sae_formats.common import (
     MATRICES,
     THRESHOLD,
     Checkpoint,
@@ -17,8 +17,8 @@ from engine.studies.sae_consistency.formats.common import (
     shown,
     take,
 )
-from engine.studies.sae_consistency.formats.files import read_safetensors, read_settings
-from engine.studies.sae_consistency.formats.npz import read_npz
+from engine.sae_formats.files import read_safetensors, read_settings
+from engine.sae_formats.npz import read_npz
 
 RELEASE = re.compile(r"gemma-scope-(?P<size>2b|9b|27b)-(?P<kind>pt|it)-(?P<site>res|mlp|att)")
 SITES = {"res": "hook_resid_post", "mlp": "hook_mlp_out", "att": "attn.hook_z"}

@@ -1,0 +1,139 @@
+"""Explore in a real browser: text of any kind stays text, and links restore feature, filter and lasso."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from engine import client as engine_client
+
+HOSTILE = [
+    "<script>window.hacked = 1</script> and <img src=x onerror='window.hacked = 2'> stay as they are",
+    "**bold** _italic_ [link](https://example.org) `code` # heading ~~gone~~ :red[colour] $x^2$ {{braces}}",
+    "emoji 👩🏽‍🔬 🏳️‍🌈 and accents naïve façade, then 漢字かな and a null \x00 bell \x07 escape \x1b[31m end",
+    "עברית מימין לשמאל beside English, العربية من اليمين إلى اليسار, and ‮reversed‬ text",
+]
+SETTINGS = {
+    "hook_point": "blocks.1.hook_out", "n_tokens": 6_000, "context_size": 32, "d_sae": 96, "k": 8, "n_steps": 40,
+    "batch_size": 256, "n_match_points": 0, "functional_tokens": 0, "explained_pairs": 0, "massive_threshold": 0,
+}  # fmt: skip
+WAIT = 240_000
+
+
+@pytest.fixture(scope="module")
+def run(address: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run on hostile text, with its feature cards."""
+    corpus = tmp_path_factory.mktemp("corpus") / "hostile.jsonl"
+    lines = [json.dumps({"text": f"{HOSTILE[i % 4]} ({i})"}) for i in range(400)]
+    corpus.write_text("\n".join(lines))
+    client = engine_client.connect(start=False)
+    run = client.submit("sae_consistency", {**SETTINGS, "corpus": str(corpus)}, [0, 1])
+    assert client.wait(run["id"])["state"] == "done"
+    job = client.make_cards(run["id"], probe_documents=0, checks_tokens=0)
+    assert client.wait(job["id"])["state"] == "done", job
+    return str(run["id"])
+
+
+def feature_with(run: str, text: str) -> int:
+    """The most active feature of seed 0 among whose examples the text is."""
+    table, total = engine_client.connect(start=False).features(
+        [run], seeds=[0], text=text, dead="alive", limit=1
+    )
+    assert total, text
+    return int(table["feature"][0].as_py())
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("searched", "shown"),
+    [
+        ("<script>", "<script>"),
+        ("onerror='", "onerror='"),
+        ("**bold**", "**bold**"),
+        ("](https://", "[link](https://example.org)"),
+        (":red[", ":red["),
+        ("$x^2$", "$x^2$"),
+        ("👩", "👩"),
+        ("null ", "␀"),
+        ("escape ", "␛"),
+        ("עברית", "עברית"),
+        ("العربية", "العربية"),
+    ],
+)
+def test_text_of_any_kind_stays_text(address: str, page: Page, run: str, searched: str, shown: str) -> None:
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    feature = feature_with(run, searched)
+    page.goto(f"{address}/features?runs={run}&seed=0&feature={feature}")
+    main = page.get_by_test_id("stMain")
+    expect(main.get_by_text(re.compile("Where it fires|Examples", re.IGNORECASE)).first).to_be_visible(
+        timeout=60_000
+    )
+    page.wait_for_timeout(1500)
+    words = "".join(
+        re.sub(r"\s", "", text) for text in main.locator("[data-testid=stHtml]").all_inner_texts()
+    )
+    assert shown in words, words[:2000]
+    assert page.evaluate("window.hacked") is None and not dialogs
+    assert main.locator("script, img[src=x], a[href*='example.org']").count() == 0
+
+
+@pytest.mark.timeout(400)
+def test_a_link_restores_feature_and_filter_in_a_new_browser(address: str, page: Page, run: str) -> None:
+    feature = feature_with(run, "English")
+    page.goto(
+        f"{address}/features?runs={run}&seed=0&feature={feature}&text=English&order=max_activation&show=alive"
+    )
+    main = page.get_by_test_id("stMain")
+    expect(main.get_by_label("Text in the examples")).to_have_value("English", timeout=60_000)
+    page.keyboard.press("j")
+    page.wait_for_timeout(3000)
+    link = page.url
+    assert "text=English" in link and "feature=" in link and f"runs={run}" in link
+    fresh = page.context.browser.new_context(viewport={"width": 1400, "height": 1600}).new_page()  # type: ignore[union-attr]
+    try:
+        fresh.goto(link)
+        restored = fresh.get_by_test_id("stMain")
+        expect(restored.get_by_label("Text in the examples")).to_have_value("English", timeout=60_000)
+        wanted = re.search(r"feature=(\d+)", link)
+        assert wanted
+        expect(restored.get_by_text(re.compile(rf"feature {wanted[1]}\b")).first).to_be_visible(
+            timeout=30_000
+        )
+    finally:
+        fresh.context.close()
+
+
+@pytest.mark.timeout(500)
+def test_a_lasso_is_in_the_link(address: str, page: Page, run: str) -> None:
+    client = engine_client.connect(start=False)
+    job = client.make_map([run])
+    assert client.wait(job["id"])["state"] == "done"
+    page.goto(f"{address}/map?runs={run}")
+    plot = page.locator(".js-plotly-plot").first
+    expect(plot.locator("canvas").first).to_be_visible(timeout=90_000)
+    page.wait_for_timeout(2000)
+    box = plot.bounding_box()
+    assert box
+    points = [(0.15, 0.2), (0.75, 0.2), (0.75, 0.85), (0.15, 0.85), (0.15, 0.21)]
+    corners = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in points]
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner, steps=12)
+    page.mouse.up()
+    page.wait_for_url(re.compile("lasso="), timeout=30_000)
+    counted = (
+        page.get_by_test_id("stMain")
+        .get_by_text(re.compile(r"\d+ features? (in|inside)", re.IGNORECASE))
+        .first
+    )
+    expect(counted).to_be_visible(timeout=30_000)
+    words, link = counted.inner_text(), page.url
+    fresh = page.context.browser.new_context(viewport={"width": 1400, "height": 1600}).new_page()  # type: ignore[union-attr]
+    try:
+        fresh.goto(link)
+        expect(fresh.get_by_text(words).first).to_be_visible(timeout=60_000)
+    finally:
+        fresh.context.close()
