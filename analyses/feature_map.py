@@ -113,9 +113,10 @@ def _marker(n: int) -> dict[str, Any]:
 def _scatter(
     figure: go.Figure, frame: pd.DataFrame, chosen: Any, name: str, marker: dict[str, Any], hover: str
 ) -> None:
-    rows = frame[chosen]
-    several = frame["run"].nunique() > 1
+    short = {name: plain(str(name)[:6]) for name in frame["run"].unique()}
+    several = len(short) > 1
     numbers = ["seed", "feature", *([PER_MILLION] if PER_MILLION in frame else [])]
+    rows = frame.loc[chosen, ["run", "x", "y", *numbers, *([CHOSEN] if CHOSEN in frame else [])]]
     run = "<br>run %{text}" if several else ""
     figure.add_scattergl(
         x=rows["x"].to_numpy(np.float32),
@@ -124,7 +125,7 @@ def _scatter(
         name=plain(name),
         marker={**_marker(len(frame)), **marker},
         customdata=rows[numbers].to_numpy(np.int32),
-        text=[plain(str(value)[:6]) for value in rows["run"]] if several else None,
+        text=rows["run"].map(short).tolist() if several else None,
         hovertemplate=f"feature %{{customdata[1]}}, seed %{{customdata[0]}}{run}<br>{hover}<extra></extra>",
         showlegend=bool(name),
     )
@@ -166,18 +167,19 @@ def _power(exponent: int) -> str:
 def _groups(figure: go.Figure, frame: pd.DataFrame, color_by: str) -> None:
     """A colour a group, drawn in several layers, so that the last group does not cover the others."""
     names = group_names(frame, color_by)
-    found = _order(names, color_by)
+    kinds, codes = np.unique(names.astype(str), return_inverse=True)
+    found, of = _order(names, color_by), {name: codes == code for code, name in enumerate(kinds)}
     grey = [name for name in (NO_LIST, OTHERS) if name in found]
     coloured = [name for name in found if name not in grey]
     for name in grey:
-        _scatter(figure, frame, names == name, name, {"color": GREY, "opacity": 0.45}, plain(name))
+        _scatter(figure, frame, of[name], name, {"color": GREY, "opacity": 0.45}, plain(name))
     layers = max(1, min(LAYERS, MAX_TRACES // max(1, len(coloured))))
     layer = np.random.default_rng(stream_seed("layers of the map")).integers(layers, size=len(frame))
     for number in range(layers):
         for i, name in enumerate(coloured):
             style = {"color": PALETTE[i % len(PALETTE)], "symbol": SYMBOLS[i // len(PALETTE)]}
-            shown = f"{name} ({int((names == name).sum()):,})"
-            _scatter(figure, frame, (names == name) & (layer == number), shown, style, plain(name))
+            shown = f"{name} ({int(of[name].sum()):,})"
+            _scatter(figure, frame, of[name] & (layer == number), shown, style, plain(name))
             figure.data[-1].update(legendgroup=str(i), showlegend=number == 0)
     widest = max(map(len, coloured + grey))
     if widest > LONG_NAME:

@@ -15,7 +15,8 @@ from analyses.figures import GRID, INK, PALETTE, SEQUENTIAL, empty, finish, lege
 
 COLUMNS = {"baseline": "#7c7b78", "intervention": PALETTE[1], "control": PALETTE[5]}
 NAMES = {"baseline": "baseline", "intervention": "intervention", "control": "random direction"}
-MOST_FEATURES, MOST_TOKENS = 30, 64
+MOST_FEATURES, MOST_TOKENS = 30, 48
+STEEP_FROM = 24  # tokens whose names stand upright
 SHOWN_TOKENS = 10
 ROW, AXES = 19, 150  # pixels
 WIDTH = 760  # pixels the cells have, about
@@ -44,9 +45,8 @@ def activation_frame(tokens: Sequence[str], features: Mapping[str, Sequence[Any]
 def strongest(frame: pd.DataFrame, most: int = MOST_FEATURES, keep: Sequence[int] = ()) -> list[int]:
     """The features of the largest activations, largest first, at most `most`; those in `keep` are always among them."""
     peaks = frame.groupby("feature")["activation"].max().sort_values(ascending=False, kind="stable")
-    kept = [feature for feature in keep if feature in peaks.index]
-    chosen = {*peaks.index[: most - len(kept)], *kept}
-    return [int(feature) for feature in peaks.index if feature in chosen]
+    first = sorted(peaks.index, key=lambda feature: feature not in keep)[:most]
+    return [int(feature) for feature in peaks.index if feature in set(first)]
 
 
 def activation_figure(
@@ -84,7 +84,11 @@ def activation_figure(
             xgap=1,
             ygap=1,
             hoverinfo="skip",
-            colorbar={"title": {"text": "Activation", "side": "right"}, "thickness": 14, "outlinewidth": 0},
+            colorbar={
+                "title": {"text": "Activation", "side": "right", "font": {"size": 13}},
+                "thickness": 14,
+                "outlinewidth": 0,
+            },
         )
     )
     figure.add_trace(_cells(part, rows, names, labels, min(24, max(5, WIDTH // (end - first)))))
@@ -95,7 +99,7 @@ def activation_figure(
         title_text="Token of the prompt",
         tickvals=list(range(first, end)),
         ticktext=[plain(name) for name in names[first:end]],
-        tickangle=-60,
+        tickangle=-60 if end - first <= STEEP_FROM else -90,
         tickfont_size=11,
         range=[first - 0.5, end - 0.5],
         showgrid=False,
@@ -116,7 +120,7 @@ def activation_figure(
     return finish(
         figure,
         title="Features active on the prompt",
-        subtitle=f"{len(rows)} of {total:,} active features, strongest first; grey: not read by the SAE",
+        subtitle=f"{len(rows)} of {total:,} active features; grey: not read by the SAE",
         alt=f"Heat map of {len(rows)} features by {end - first} tokens. The largest activation is {best['activation']:.1f}, "
         f"of feature {best['feature']} at position {best['position']}.",
         height=max(220, AXES + ROW * len(rows)),
@@ -239,12 +243,14 @@ def verdict(change: Mapping[str, Any]) -> str:
     kl, controls = change["kl"], change["kl_controls"]
     if not change["changed"]:
         return "Nothing was changed in the prompt, so nothing could follow from it."
-    larger = sum(kl > other for other in controls)
-    if larger == len(controls):
+    larger, n = sum(kl > other for other in controls), len(controls)
+    if larger == n:
         times = kl / max(float(np.mean(controls)), 1e-12)
         more = f", {times:.1f} times their mean" if times < 1000 else ""
-        return f"The next token changes more than with each of {len(controls)} random directions of the same size{more}."
+        return f"The next token changes more than with each of {n} random directions of the same size{more}."
+    if larger == 0:
+        return f"The next token changes no more than with any of {n} random directions of the same size."
     return (
-        f"The next token changes more than with {larger} of {len(controls)} random directions of the same size: "
-        "this size of change alone can do it."
+        f"The next token changes more than with {larger} of {n} random directions of the same size: that size alone can "
+        "do it."
     )

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from app.bring import bring_button
 from app.connection import client, stay_connected
 from app.consistency_parts import STUDY
 from app.launches import LISTED
@@ -145,8 +146,6 @@ def close_comparison() -> None:
 
 def nothing_trained() -> None:
     """What to do where there is no finished run."""
-    from app.bring import bring_button
-
     st.info("Nothing to explore yet: features come from a finished run, or from an SAE you already have.")
     with st.container(horizontal=True):
         st.page_link(PAGES["home"], label="Start the tour on Home", icon=":material/play_arrow:")

@@ -1,7 +1,7 @@
 """Pieces of the prompt lab's page: what is asked, the events as they come, and what is shown of them."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from app.widgets import PAGES, picture
 from engine.client import EngineError
 
 LONG = 600  # characters of a prompt beyond which the link does without it
+BESIDE = 24  # tokens up to which the picture leaves room for a table beside it
 TEXTS = {"baseline": "Baseline", "intervention": "Intervention", "control": "Random direction, same norm"}
 Request = dict[str, Any]
 
@@ -62,9 +63,12 @@ class Outcome:
         return pictures.activation_frame(self.tokens, self.features)
 
 
-def events(outcome: Outcome) -> Generator[dict[str, Any]]:
-    """Ask the engine; each event once it is part of the outcome, with how it is going said above meanwhile."""
-    line, stop = st.empty(), st.empty()
+def events(outcome: Outcome) -> Iterator[dict[str, Any]]:
+    """Ask the engine; each event once it is part of the outcome, with how it is going said here meanwhile."""
+    return _events(outcome, st.empty(), st.empty())
+
+
+def _events(outcome: Outcome, line: Any, stop: Any) -> Iterator[dict[str, Any]]:
     _say(line, "Asking the engine")
     stop.button("Stop", icon=":material/stop_circle:", key=f"stop-{id(outcome)}", type="tertiary")
     answer: Any = client().lab(outcome.request)
@@ -129,13 +133,14 @@ def heat_map(outcome: Outcome, feature: int | None) -> None:
     part = frame[frame["position"].between(window[0], window[1] - 1)]
     kept = [feature] if feature is not None else []
     labels = labels_of(run, seed, pictures.strongest(part, keep=kept))
-    left, right = st.columns([5, 3], gap="medium")
+    is_wide = window[1] - window[0] > BESIDE
+    left, right = (st.container(), st.container()) if is_wide else st.columns([5, 3], gap="medium")
     with left:
         figure = pictures.activation_figure(frame, outcome.tokens, outcome.read, window, labels, kept)
         picture(figure, frame, "tokens-by-features", on_select=_on_cell, selection_mode="points")
         st.caption(_unread(outcome))
     with right:
-        _token(outcome, frame)
+        _token(outcome, frame, 240 if is_wide else 460)
 
 
 def _window(n_tokens: int) -> tuple[int, int]:
@@ -163,7 +168,7 @@ def _on_cell() -> None:
         st.session_state["lab_token"], st.session_state["feature"] = int(position), int(feature)
 
 
-def _token(outcome: Outcome, frame: pd.DataFrame) -> None:
+def _token(outcome: Outcome, frame: pd.DataFrame, height: int) -> None:
     """The active features of one token, strongest first; choosing a row chooses the feature."""
     run, seed = outcome.request["run"], outcome.request["seed"]
     names = pictures.token_names(outcome.tokens)
@@ -182,17 +187,17 @@ def _token(outcome: Outcome, frame: pd.DataFrame) -> None:
     )
     st.session_state["lab_listed"] = mine["feature"].tolist()
     st.dataframe(
-        shown[["feature", "activation", "label", "card"]],
+        shown[["feature", "activation", *(["label"] if labels else []), "card"]],
         hide_index=True,
         key="lab_features",
         on_select=_on_row,
         selection_mode="single-row",
-        height=460,
+        height=height,
         alt=f"Features active on token {place}, strongest first",
         column_config={
             "feature": st.column_config.NumberColumn(width=65),
             "activation": st.column_config.NumberColumn(format="%.2f", width=75),
-            "label": st.column_config.TextColumn(width="medium"),
+            "label": st.column_config.TextColumn(width=120),
             "card": st.column_config.LinkColumn(display_text="open", width=55),
         },
     )
@@ -208,9 +213,10 @@ def _on_row() -> None:
 def compare(outcome: Outcome) -> None:
     """Ask for an intervention, and show the answer while it comes."""
     st.session_state["lab_outcome"] = outcome
+    coming = events(outcome)
     head, *places = _places(outcome)
     columns = dict(zip(TEXTS, places, strict=False))
-    for event in events(outcome):
+    for event in coming:
         if event["kind"] == "change":
             with head.container():
                 _head(outcome)
@@ -261,7 +267,7 @@ def _head(outcome: Outcome) -> None:
     mean = sum(controls) / len(controls)
     cells = [
         ("KL of the intervention", f"{change['kl']:.4f}", "nats, baseline ‖ intervention, next token"),
-        ("KL of random directions", f"{mean:.4f}", f"{min(controls):.4f} to {max(controls):.4f}, {len(controls)} drawn"),
+        ("KL of random directions", f"{mean:.4f}", f"mean; {min(controls):.4f} to {max(controls):.4f} over {len(controls)} drawn"),
         ("Norm of the change", f"{change['change_norm']:.1f}", f"mean over {len(change['changed'])} changed tokens"),
     ]  # fmt: skip
     for column, (name, value, note) in zip(st.columns(3), cells, strict=True):

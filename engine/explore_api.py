@@ -162,6 +162,7 @@ def _add_library(app: FastAPI, guarded: list[Any], library: Library, reader: Car
         rows = [
             Label(run=request.run, seed=request.seed, feature=feature, label=text, source=service.model[:80])
             for feature, text in zip(request.features, texts, strict=True)
+            if text
         ]
         library.suggest(rows)
         return [row.model_dump() for row in rows]

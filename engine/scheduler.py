@@ -352,6 +352,7 @@ CODE = (
     "analyses/streams.py",
     "engine/run.py",
     "engine/activations.py",
+    "engine/chat.py",
     "engine/collecting.py",
     "engine/language_model.py",
     "engine/studies/base.py",
@@ -362,8 +363,8 @@ def code_version(study: str) -> str:
     """A hash of every source file that can change what a run of a study or tool computes."""
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    own = f"engine/{'studies' if study in STUDIES else 'tools'}/{study}"
-    for name in (*CODE, own):
+    own = (f"engine/studies/{study}",) if study in STUDIES else ("engine/studies", f"engine/tools/{study}")
+    for name in (*CODE, *own):
         path = root / name
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             if "claims" not in file.parts and file.name != "claims.py":

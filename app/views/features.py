@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from app.bring import bring_button
 from app.explore_card import compared_words, read_card, show_card
 from app.explore_labels import library_panel
 from app.explore_parts import (
@@ -64,6 +65,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = choose_runs(known)
     with st.popover("Labels & lists", icon=":material/import_export:", key="library"):
         library_panel()
+    bring_button()
 if not chosen:
     st.info("Choose at least one run above.")
     st.stop()

@@ -1,6 +1,7 @@
 """Explore › Prompt lab: which features a prompt activates, and what changing one does to the model's answer."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import streamlit as st
@@ -107,15 +108,24 @@ def choose_strength(kind: str) -> float:
     if kind == "steer":
         return float(
             st.slider(
-                "Strength", -4.0, 4.0, 0.5, 0.05, key="strength", bind="query-params",
+                "Strength", -4.0, 4.0, 0.3, 0.05, key="strength", bind="query-params",
                 help="In mean norms of the activations at the hook point, so the same for every feature.",
             )
         )  # fmt: skip
     if kind == "patch":
+        _take_strength_of_link()
         return float(
             st.number_input("Activation to set", -1000.0, 1000.0, 20.0, 1.0, key="value", bind="query-params")
         )
     return 0.0
+
+
+def _take_strength_of_link() -> None:
+    """A link made elsewhere says ?strength= for every kind."""
+    given = st.query_params.get("strength", "")
+    if given and "value" not in st.session_state and "value" not in st.query_params:
+        with suppress(ValueError):
+            st.session_state["value"] = min(max(float(given), -1000.0), 1000.0)
 
 
 def own_direction(d_sae: int) -> tuple[int | None, list[float] | None]:

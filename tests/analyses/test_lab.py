@@ -93,6 +93,7 @@ def test_change_table_is_sorted_by_change() -> None:
             "more than with each of 2 random directions of the same size, 5.0 times their mean.",
         ),
         (0.2, [0.1, 0.3], [1], "more than with 1 of 2 random directions"),
+        (0.1, [0.1, 0.3], [1], "no more than with any of 2 random directions"),
         (0.0, [0.0], [], "Nothing was changed"),
         (0.5, [0.0], [1], "each of 1 random directions of the same size."),
     ],

@@ -1,26 +1,15 @@
 """Explore › Features against a real engine: no runs, no cards, cards of a small model run, links, hostile text."""
 
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
 from streamlit.testing.v1 import AppTest
 
 from app.explore_labels import parsed
 from engine.client import Client
 from tests.app.pages import HOME, figures, labels, text_of
-from tests.app.test_browser import FLAGS
 from tests.conftest import TINY_WORLD
 
 D_SAE, SEEDS = 128, [0, 1]
@@ -223,54 +212,3 @@ class TestCards:
 def test_a_bad_library_file_is_refused_in_one_sentence(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"^[^.]*\.$"):
         parsed(content)
-
-
-@pytest.fixture(scope="module")
-def address(engine: Client, cards: str) -> Iterator[str]:
-    """The app of this module's engine on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", HOME.name, "--server.port", str(port)]
-    root = str(Path(HOME).parents[1])
-    app = subprocess.Popen(
-        command, cwd=HOME.parent, env={**os.environ, "PYTHONPATH": root}, stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.2)
-    yield f"http://127.0.0.1:{port}"
-    app.send_signal(signal.SIGTERM)
-    app.wait(20)
-
-
-def test_in_a_browser(address: str, cards: str) -> None:
-    """Hostile text stays text, J opens the next feature, and its link restores it in a new browser."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1600})
-        dialogs: list[str] = []
-        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(f"{address}/features?runs={cards}&text=onerror&band=all")
-        main = page.get_by_test_id("stMain")
-        expect(main.get_by_text("Nearest features of this SAE")).to_be_visible(timeout=60_000)
-        shown = main.get_by_test_id("stHtml")
-        expect(shown.filter(has_text="onerror").first).to_be_visible(timeout=20_000)
-        assert shown.locator("img, script, a, b, strong, code").count() == 0 and not dialogs
-        page.keyboard.press("j")
-        page.wait_for_url(re.compile("feature="), timeout=20_000)
-        name = shown.filter(has_text=re.compile(r"seed \d · feature \d+")).first
-        expect(main.get_by_text(re.compile(r"^2 of \d+ features"))).to_be_visible(timeout=20_000)
-        opened = parse_qs(urlsplit(page.url).query)["feature"][0]
-        expect(name).to_contain_text(f"feature {opened} ", timeout=20_000)
-        text = name.inner_text()
-        other = browser.new_context().new_page()
-        other.goto(page.url)
-        restored = other.get_by_test_id("stHtml").filter(has_text=re.compile(r"seed \d · feature \d+")).first
-        expect(restored).to_be_visible(timeout=60_000)
-        assert restored.inner_text() == text
-        assert other.get_by_label("Text in the examples").input_value() == "onerror"
-        browser.close()

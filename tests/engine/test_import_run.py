@@ -19,7 +19,24 @@ from tests.sae_consistency.test_sae_lens_trainer import largest_difference, trai
 
 D, D_SAE = 32, 64
 HOOK = "blocks.1.hook_resid_post"
-WORDS = "the of and river stone bird under bright seven quickly runs sings old blue north letter".split()
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "river",
+    "stone",
+    "bird",
+    "under",
+    "bright",
+    "seven",
+    "quickly",
+    "runs",
+    "sings",
+    "old",
+    "blue",
+    "north",
+    "letter",
+]
 
 
 @pytest.fixture(scope="module")
