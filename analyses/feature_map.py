@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from analyses.figures import INK, PALETTE, SEQUENTIAL, SYMBOLS, TEMPLATE, finish, legend_below, plain
-from analyses.streams import stream_seed
 
 COLOURS = {
     "stability": "Stability",
@@ -174,13 +173,14 @@ def _groups(figure: go.Figure, frame: pd.DataFrame, color_by: str) -> None:
     for name in grey:
         _scatter(figure, frame, of[name], name, {"color": GREY, "opacity": 0.45}, plain(name))
     layers = max(1, min(LAYERS, MAX_TRACES // max(1, len(coloured))))
-    layer = np.random.default_rng(stream_seed("layers of the map")).integers(layers, size=len(frame))
+    layer = pd.Series(codes).groupby(codes).cumcount().to_numpy() % layers
     for number in range(layers):
         for i, name in enumerate(coloured):
             style = {"color": PALETTE[i % len(PALETTE)], "symbol": SYMBOLS[i // len(PALETTE)]}
-            shown = f"{name} ({int(of[name].sum()):,})"
-            _scatter(figure, frame, of[name] & (layer == number), shown, style, plain(name))
-            figure.data[-1].update(legendgroup=str(i), showlegend=number == 0)
+            shown, chosen = f"{name} ({int(of[name].sum()):,})", of[name] & (layer == number)
+            if chosen.any():
+                _scatter(figure, frame, chosen, shown, style, plain(name))
+                figure.data[-1].update(legendgroup=str(i), showlegend=number == 0)
     widest = max(map(len, coloured + grey))
     if widest > LONG_NAME:
         legend_below(figure)

@@ -251,6 +251,6 @@ def verdict(change: Mapping[str, Any]) -> str:
     if larger == 0:
         return f"The next token changes no more than with any of {n} random directions of the same size."
     return (
-        f"The next token changes more than with {larger} of {n} random directions of the same size: that size alone can "
-        "do it."
+        f"The next token changes more than with {larger} of {n} random directions of the same size, and less than with the "
+        "rest."
     )

@@ -47,7 +47,7 @@ def _dialog() -> None:
         looked = st.form_submit_button("Look", icon=":material/search:")
     place = st.empty()
     if looked:
-        with place.container():
+        with place:
             _look(parse_sources(text))
     with place.container():
         _result()
@@ -92,8 +92,10 @@ def _show(found: list[dict[str, Any]]) -> None:
                 st.caption(f":orange[:material/info:] {literal(note)}")
 
 
-def _first(found: list[dict[str, Any]], name: str) -> str:
-    return next((one[name] for one in found if one[name]), "")
+def _agreed(found: list[dict[str, Any]], name: str) -> str:
+    """What all files that tell it tell; empty where none does or they differ."""
+    told = {one[name] for one in found if one[name]}
+    return told.pop() if len(told) == 1 else ""
 
 
 def _import_form(found: list[dict[str, Any]]) -> None:
@@ -103,14 +105,14 @@ def _import_form(found: list[dict[str, Any]]) -> None:
         left, right = st.columns(2)
         hook_point = left.text_input(
             "Hook point",
-            value=_first(found, "hook_point"),
+            value=_agreed(found, "hook_point"),
             placeholder="blocks.5.hook_out",
             help="Where the SAE reads, as a TransformerBridge hook name; blocks.5.hook_out is the residual stream after 6 layers.",
             key=f"bring-hook-{key}",
         )
         model = right.text_input(
             "Language model",
-            value=_first(found, "model"),
+            value=_agreed(found, "model"),
             placeholder="the bundled SmolLM2-135M-Instruct",
             help="A Hugging Face id or a folder on the engine's machine; empty takes the bundled one.",
             key=f"bring-model-{key}",

@@ -56,7 +56,7 @@ def show_card(card: Card, slot: str, is_compared: bool = False) -> None:
     for text in warnings(card):
         st.caption(f":material/warning: {text}")
     if card.get("note"):
-        st.text(visible(card["note"]))
+        st.caption(f":material/edit_note: {literal(visible(card['note']))}")
     _actions(card, slot, is_compared)
     if card["histogram"] or card["logits"]["top"]:
         _pictures(card, slot, stacked=is_compared)
@@ -82,25 +82,34 @@ def _actions(card: Card, slot: str, is_compared: bool) -> None:
                 PAGES["lab"], label="Prompt lab", icon=":material/science:", query_params=own,
                 help="Steer, ablate or patch this feature.",
             )  # fmt: skip
-        st.page_link(
-            PAGES["map"], label="Map", icon=":material/scatter_plot:",
+        if not is_compared:
+            st.page_link(
+                PAGES["map"], label="Map", icon=":material/scatter_plot:",
             query_params={"runs": card["run"], "seed": own["seed"], "feature": own["feature"]},
         )  # fmt: skip
-        if is_compared:
-            st.button(
-                "Open alone" if slot == "b" else "Close comparison", key=f"close-{slot}", type="tertiary",
-                icon=":material/open_in_full:" if slot == "b" else ":material/close:",
-                on_click=_only if slot == "b" else close_comparison, args=_key(card) if slot == "b" else (),
-            )  # fmt: skip
 
 
 def _key(card: Card) -> Feature:
     return card["run"], card["seed"], card["feature"]
 
 
-def _only(run: str, seed: int, feature: int) -> None:
-    close_comparison()
-    open_feature(run, seed, feature)
+def comparison_bar(first: Card, second: Card) -> None:
+    """How alike two cards side by side are; buttons that exchange them and close the second."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(compared_words(first, second), width="stretch")
+        st.button(
+            "Swap", key="swap", type="tertiary", icon=":material/swap_horiz:", on_click=_swap,
+            args=(_key(first), _key(second)),
+        )  # fmt: skip
+        st.button(
+            "Close comparison", key="close-comparison", type="tertiary", icon=":material/close:",
+            on_click=close_comparison,
+        )  # fmt: skip
+
+
+def _swap(first: Feature, second: Feature) -> None:
+    open_feature(*second)
+    compare_with(*first)
 
 
 def _compare_any(card: Card, slot: str) -> None:
@@ -170,12 +179,14 @@ def _twins(card: Card, slot: str) -> None:
         st.caption("No other seed to look in: train more seeds of this run, or choose a second run above.")
         return
     st.caption("One-to-one matching of all decoder directions; the correlation is that of the activations.")
-    for place, twin in enumerate(twins[:TWINS_AT_ONCE]):
-        _twin(twin, f"{slot}-{place}", twin["run"] != card["run"])
+    elsewhere = any(twin["run"] != card["run"] for twin in twins)
+    with st.container(gap=None):
+        for place, twin in enumerate(twins[:TWINS_AT_ONCE]):
+            _twin(twin, f"{slot}-{place}", elsewhere)
     if len(twins) > TWINS_AT_ONCE:
         with st.expander(f"{len(twins) - TWINS_AT_ONCE} more"):
             for place, twin in enumerate(twins[TWINS_AT_ONCE:], TWINS_AT_ONCE):
-                _twin(twin, f"{slot}-{place}", twin["run"] != card["run"])
+                _twin(twin, f"{slot}-{place}", elsewhere)
 
 
 def _twin(twin: dict[str, Any], key: str, elsewhere: bool) -> None:
@@ -207,7 +218,7 @@ def relation(twin: dict[str, Any]) -> str:
 
 
 def compared_words(first: Card, second: Card) -> str:
-    """What is known of the two compared features; empty when they are no twins and no neighbours."""
+    """What is known of the two compared features."""
     for twin in first["twins"]:
         if (twin["run"], twin["seed"], twin["feature"]) == _key(second):
             return f"Matched one to one: {relation(twin)}."
@@ -215,7 +226,7 @@ def compared_words(first: Card, second: Card) -> str:
         for near in first["neighbours"]:
             if near["feature"] == second["feature"]:
                 return f"Neighbours in one SAE: decoder {relation(near)}."
-    return ""
+    return "Neither twins nor near neighbours."
 
 
 def _neighbours(card: Card, slot: str) -> None:
@@ -232,7 +243,7 @@ def _neighbours(card: Card, slot: str) -> None:
         on_select=partial(_on_neighbour, key, card),
         selection_mode=["single-row", "single-cell"],
         hide_index=True,
-        height=213,
+        height=35 * (len(rows) + 1) + 3,
         alt=f"Nearest features of feature {card['feature']}",
         placeholder="–",
         column_config={

@@ -153,8 +153,11 @@ def nothing_trained() -> None:
         bring_button()
 
 
-def cards_missing(runs: list[Run]) -> None:
-    """For chosen runs without cards: what is missing, a button that makes them, and how far they are."""
+def cards_missing(runs: list[Run]) -> bool:
+    """For chosen runs without cards: what is missing, a button that makes them, and how far they are.
+
+    Returns whether any of the runs has cards.
+    """
     worlds = [run for run in runs if run["config"]["source"] == "synthetic"]
     jobs = {run["id"]: client().cards_job(run["id"]) for run in runs if run not in worlds}
     made = sorted(job["id"] for job in jobs.values() if job and job["state"] == "done")
@@ -189,6 +192,7 @@ def cards_missing(runs: list[Run]) -> None:
             "A synthetic world has no text and no logits: its features are known directions. Numbers, true features and "
             "twins in other seeds are shown."
         )
+    return bool(made)
 
 
 def _make_cards(runs: list[str]) -> None:

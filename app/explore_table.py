@@ -11,7 +11,7 @@ import streamlit as st
 from analyses.feature_export import notebook_cell, table_latex, to_parquet
 from analyses.feature_text import one_line, visible
 from analyses.figures import to_csv
-from app.explore_parts import Feature, Run, compared, feature_page, list_names, open_feature, opened
+from app.explore_parts import TEXTS, Feature, Run, compared, feature_page, list_names, open_feature, opened
 
 ROWS = 100
 EXPORTED_AT_ONCE = 1000
@@ -49,8 +49,11 @@ def back_to_first_page() -> None:
     st.session_state.pop(PLACE, None)
 
 
-def filters(runs: list[Run]) -> dict[str, Any]:
-    """Draw the filters, each kept in the URL, and return what they ask of `client.features`."""
+def filters(runs: list[Run], have_cards: bool) -> dict[str, Any]:
+    """Draw the filters, each kept in the URL, and return what they ask of `client.features`.
+
+    Density is known once a run has cards; the held-out frequency stands in for it before.
+    """
     bound: dict[str, Any] = {"bind": "query-params", "on_change": back_to_first_page}
     seeds = sorted({seed for run in runs for seed in run["seeds"]})
     first = st.columns([3, 2, 2, 2, 2])
@@ -89,7 +92,7 @@ def filters(runs: list[Run]) -> dict[str, Any]:
         if tuple(density) == EVERY_DENSITY
         else tuple(DENSITY_NAMES[name] for name in density),
         "stability": None if tuple(stability) == EVERY_STABILITY else tuple(stability),
-        "order": order,
+        "order": "frequency" if order == "density" and not have_cards else order,
         "descending": descending,
     }
 
@@ -193,7 +196,8 @@ def _readable(frame: pd.DataFrame, runs: list[Run]) -> pd.DataFrame:
     several = len({seed for run in runs for seed in run["seeds"]}) > 1
     hidden = {"run_id"} if len(runs) == 1 else set()
     hidden |= set() if several else {"seed"}
-    hidden |= {name for name in ("note", "lists") if not frame[name].astype(bool).any()}
+    hidden |= {name for name in TEXTS if not frame[name].astype(bool).any()}
+    hidden |= {name for name in ("density", "max_activation") if frame[name].isna().all()}
     return frame.assign(
         run_id=frame["run_id"].str[:6],
         tokens=[_tokens(text) for text in frame["tokens"]],
@@ -217,7 +221,11 @@ def _columns() -> dict[str, Any]:
         "density": number("Density %", format="%.3g"),
         "stability": number("Stability", format="%.2f"),
         "tokens": st.column_config.TextColumn("Tokens", width=200, help="Those with most of its activation."),
-        "max_cosine": number("Nearest cosine", format="%.3f"),
+        "max_cosine": number(
+            "Nearest",
+            format="%.3f",
+            help="Largest |decoder cosine| to a feature of another seed, mean over the seeds.",
+        ),
         "max_activation": number("Max", format="%.2f"),
         "mean_activation": number("Mean", format="%.2f"),
         "frequency": number("Held-out %", format="%.3g"),

@@ -33,6 +33,7 @@ ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 SECONDS, BYTES_PER_SECOND = 60, 50_000_000
 LOOKED_AT, DEPTH = 5_000, 4
 DEFAULT_K = 32
+COPIED = "HuggingFaceTB/SmolLM2-135M-Instruct"
 Plain = str | int | float | bool
 
 
@@ -67,6 +68,8 @@ def inspect_sae(source: str) -> Found:
             notes.append(f"Its files name the model {named}, which is no Hugging Face id or folder here.")
     else:
         notes.append("Its files do not name a model.")
+    if model == COPIED:
+        notes.append(f"{BUNDLED} is a 4-bit copy of that model which works offline.")
     hook_point, assumed = hook_point_named(facts["metadata"], model)
     if assumed:
         notes.append(f"{assumed[0].upper()}{assumed[1:]}.")

@@ -283,7 +283,7 @@ def checked(home: Path, request: LabRequest) -> dict[str, Any]:
     sae = folder / "saes" / f"seed-{request.seed}"
     if not sae.is_dir():
         raise UserError("seed", f"{request.seed} is not in this run; choose one of {record['seeds']}.")
-    activations = home / "activations" / str(record["fingerprint"])
+    activations = home / "activations" / str(record["fingerprint"]).split()[0]
     if not (activations / "manifest.json").exists():
         raise UserError("run", "its activations are gone, and with them the scale; run it again.")
     if request.intervention is not None:

@@ -355,6 +355,7 @@ CODE = (
     "engine/chat.py",
     "engine/collecting.py",
     "engine/language_model.py",
+    "engine/sae_formats",
     "engine/studies/base.py",
 )
 

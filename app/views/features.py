@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app.bring import bring_button
-from app.explore_card import compared_words, read_card, show_card
+from app.explore_card import comparison_bar, read_card, show_card
 from app.explore_labels import library_panel
 from app.explore_parts import (
     Feature,
@@ -23,10 +23,10 @@ TALL, LOW = 1060, 250  # pixels: the table beside a card, and above two
 
 
 @st.fragment
-def browse(runs: list[Run]) -> None:
+def browse(runs: list[Run], have_cards: bool) -> None:
     """Filters, table and cards; choosing a feature runs only this part again."""
     show_refusal()
-    query = filters(runs)
+    query = filters(runs, have_cards)
     second = compared()
     left, right = st.columns([9, 11], gap="medium") if second is None else (st.container(), st.container())
     with left:
@@ -44,14 +44,14 @@ def browse(runs: list[Run]) -> None:
 def side_by_side(first: Feature, second: Feature, runs: list[Run]) -> None:
     """Two cards, and how alike they are."""
     cards = [read_card(feature, runs) for feature in (first, second)]
-    if cards[0] and cards[1] and (words := compared_words(cards[0], cards[1])):
-        st.caption(words)
+    if cards[0] and cards[1]:
+        comparison_bar(cards[0], cards[1])
+    else:
+        st.button("Close comparison", on_click=close_comparison, key="close-broken")
     for slot, column, card in zip("ab", st.columns(2, gap="medium"), cards, strict=True):
-        with column, st.container(border=True):
-            if card:
+        if card:
+            with column, st.container(border=True):
                 show_card(card, slot, is_compared=True)
-            else:
-                st.button("Close comparison", on_click=close_comparison, key=f"broken-{slot}")
 
 
 st.title("Features")
@@ -69,5 +69,4 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 if not chosen:
     st.info("Choose at least one run above.")
     st.stop()
-cards_missing(chosen)
-browse(chosen)
+browse(chosen, cards_missing(chosen))

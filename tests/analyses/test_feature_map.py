@@ -80,6 +80,8 @@ class TestFigure:
     def test_groups_are_drawn_in_layers(self) -> None:
         groups = map_figure(frame(), "seed").data
         assert [trace.legendgroup for trace in groups] == ["0", "1", "2"] * 4
+        few = map_figure(frame(4), "seed").data
+        assert legend(few) == ["seed 0 (2)", "seed 1 (1)", "seed 2 (1)"] and all(len(t.x) for t in few)
 
     def test_long_names_stand_below_the_axes(self) -> None:
         rows = frame().assign(run="28662d · TopK, frozen decoder · k 32")

@@ -19,24 +19,7 @@ from tests.sae_consistency.test_sae_lens_trainer import largest_difference, trai
 
 D, D_SAE = 32, 64
 HOOK = "blocks.1.hook_resid_post"
-WORDS = [
-    "the",
-    "of",
-    "and",
-    "river",
-    "stone",
-    "bird",
-    "under",
-    "bright",
-    "seven",
-    "quickly",
-    "runs",
-    "sings",
-    "old",
-    "blue",
-    "north",
-    "letter",
-]
+WORDS = ["the", "of", "river", "stone", "bird", "under", "bright", "runs", "sings", "old", "blue", "north"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +116,20 @@ def test_asking_again_returns_the_run(
 
 
 def test_its_cards_are_made(engine: Client, imported: dict[str, Any]) -> None:
-    job = engine.cards_job(imported["id"])
-    assert job is not None
+    queued = engine.cards_job(imported["id"])
+    assert queued is not None and queued["config"]["of"] == imported["id"]
+    engine.cancel(queued["id"])
+    job = engine.make_cards(imported["id"], probe_documents=0, checks_tokens=256)
     assert engine.wait(job["id"])["state"] == "done"
     table, total = engine.features([imported["id"]], order="density")
     assert total == D_SAE and table["density"].to_pylist()[0] > 0
     feature = int(table["feature"].to_pylist()[0])
     card = engine.card(imported["id"], 0, feature)
     assert card["alive"] and card["examples"] and card["recipe"]["d_sae"] == D_SAE
+
+
+def test_the_lab_reads_it(engine: Client, imported: dict[str, Any]) -> None:
+    request = {"run": imported["id"], "seed": 0, "prompt": "the river sings"}
+    events = {event["kind"]: event for event in engine.lab(request)}
+    assert "done" in events, events
+    assert len(events["tokens"]["tokens"]) == 4 and events["features"]["feature"]
