@@ -11,12 +11,14 @@ import streamlit as st
 from analyses.feature_export import notebook_cell, table_latex, to_parquet
 from analyses.feature_text import one_line, visible
 from analyses.figures import to_csv
+from app.connection import client
 from app.explore_parts import TEXTS, Feature, Run, compared, feature_page, list_names, open_feature, opened
 
 ROWS = 100
 EXPORTED_AT_ONCE = 1000
 TABLE = "feature_table"
 PLACE = "feature_place"
+LINKED = "feature_linked"
 DENSITIES = (0.0, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 DENSITY_NAMES = {f"{100 * value:g} %": value for value in DENSITIES}
 EVERY_DENSITY = ("0 %", "100 %")
@@ -102,6 +104,7 @@ def feature_table(runs: list[Run], query: dict[str, Any], height: int) -> Featur
     head = st.container(horizontal=True, vertical_alignment="center")
     place = st.container()
     pages_place = st.container(horizontal=True, horizontal_alignment="center")
+    _go_to_the_linked(runs, query)
     total = feature_page(query, ROWS, 0)[1]
     pages = max(-(-total // ROWS), 1)
     if not 1 <= st.session_state.get("page", 1) <= pages:
@@ -122,6 +125,18 @@ def feature_table(runs: list[Run], query: dict[str, Any], height: int) -> Featur
     with place:
         _table(runs, frame, query, row, height) if total else _nothing(query)
     return current
+
+
+def _go_to_the_linked(runs: list[Run], query: dict[str, Any]) -> None:
+    """A link that names a feature and no page opens the table where the feature stands; once a session."""
+    linked = opened(runs)
+    if LINKED in st.session_state:
+        return
+    st.session_state[LINKED] = True
+    if linked is not None and "page" not in st.query_params:
+        place = client().feature_place(**{**query, "feature": linked})
+        if place is not None:
+            st.session_state["page"] = place // ROWS + 1
 
 
 def _steps(query: dict[str, Any], total: int, is_listed: bool) -> None:

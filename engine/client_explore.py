@@ -43,6 +43,13 @@ class ExploreCalls:
         table = self._arrow(self._call("POST", "/features", json={"runs": runs, **query}))
         return table, int((table.schema.metadata or {})[b"total"])
 
+    def feature_place(self, runs: list[str], feature: Feature, **query: Any) -> int | None:
+        """The position of a feature among those that pass the filters, from 0; None when it is not there."""
+        body = {"runs": runs, **query, "limit": 1, "offset": 0, "place_of": list(feature)}
+        table = self._arrow(self._call("POST", "/features", json=body))
+        found: int | None = json.loads((table.schema.metadata or {})[b"place"])
+        return found
+
     def make_map(self, runs: list[str], seed: int = 0, **settings: Any) -> dict[str, Any]:
         """Queue the layout of the runs' decoder directions, or return the one that exists."""
         return self._json("POST", "/maps", json={"runs": runs, "seed": seed, "settings": settings})

@@ -53,10 +53,13 @@ class FeatureQuery(BaseModel):
     descending: bool = True
     limit: int = Field(default=100, ge=1, le=MAX_PAGE)
     offset: int = Field(default=0, ge=0)
+    place_of: tuple[str, int, int] | None = None
 
 
 def query_features(store: Store, query: FeatureQuery, cards: Mapping[str, str]) -> pa.Table:
-    """A page of features; its metadata holds `total`, the number that pass the filters.
+    """A page of features; its metadata holds `total`, the number that pass the filters, and `place`.
+
+    `place` is the position of the feature `place_of` among them, from 0; null when it is not asked for or not there.
 
     `cards` names the feature_cards run of those runs that have one. Raises UserError for an unknown order.
     """
@@ -71,8 +74,16 @@ def query_features(store: Store, query: FeatureQuery, cards: Mapping[str, str]) 
     shown = ", ".join(f"{expression} AS {name}" for name, expression in COLUMNS.items())
     order = f"ORDER BY {COLUMNS[query.order]} {direction} NULLS LAST, f.run_id, f.seed, f.feature"
     total = store.sql(f"SELECT count(*) AS n {where}", parameters, only)["n"][0].as_py()
-    page = f"SELECT {shown} {where} {order} LIMIT {query.limit} OFFSET {query.offset}"
-    return store.sql(page, parameters, only).replace_schema_metadata({"total": json.dumps(total)})
+    page = store.sql(
+        f"SELECT {shown} {where} {order} LIMIT {query.limit} OFFSET {query.offset}", parameters, only
+    )
+    place = None
+    if query.place_of is not None:
+        numbered = f"SELECT f.run_id AS r, f.seed AS s, f.feature AS i, row_number() OVER ({order}) - 1 AS place {where}"
+        sought = f"SELECT place FROM ({numbered}) WHERE r = ? AND s = ? AND i = ?"
+        found = store.sql(sought, [*parameters, *query.place_of], only)["place"].to_pylist()
+        place = found[0] if found else None
+    return page.replace_schema_metadata({"total": json.dumps(total), "place": json.dumps(place)})
 
 
 def _sources(query: FeatureQuery, cards: Mapping[str, str]) -> tuple[str, list[Any]]:

@@ -67,10 +67,8 @@ def test_text_of_any_kind_stays_text(address: str, page: Page, run: str, searche
     feature = feature_with(run, searched)
     page.goto(f"{address}/features?runs={run}&seed=0&feature={feature}")
     main = page.get_by_test_id("stMain")
-    expect(main.get_by_text(re.compile("Where it fires|Examples", re.IGNORECASE)).first).to_be_visible(
-        timeout=60_000
-    )
-    page.wait_for_timeout(1500)
+    expect(main.get_by_text("Nearest features of this SAE")).to_be_visible(timeout=60_000)
+    expect(main.get_by_text(f"feature {feature} ").first).to_be_visible()
     words = "".join(
         re.sub(r"\s", "", text) for text in main.locator("[data-testid=stHtml]").all_inner_texts()
     )
@@ -83,7 +81,7 @@ def test_text_of_any_kind_stays_text(address: str, page: Page, run: str, searche
 def test_a_link_restores_feature_and_filter_in_a_new_browser(address: str, page: Page, run: str) -> None:
     feature = feature_with(run, "English")
     page.goto(
-        f"{address}/features?runs={run}&seed=0&feature={feature}&text=English&order=max_activation&show=alive"
+        f"{address}/features?runs={run}&seed=0&feature={feature}&text=English&order=Largest activation&show=alive"
     )
     main = page.get_by_test_id("stMain")
     expect(main.get_by_label("Text in the examples")).to_have_value("English", timeout=60_000)

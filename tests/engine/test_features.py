@@ -48,6 +48,15 @@ class TestTable:
         unstable = engine.features([run], stability=(0, 0.4))[1]
         assert unstable == (stored["stability"] <= 0.4).sum()
 
+    def test_place_of_a_feature_is_its_row(self, engine: Client, run: str) -> None:
+        query = {"order": "stability", "dead": "alive", "seeds": [0, 1]}
+        rows = page(engine, run, limit=100, **query)
+        for number in (0, 7, len(rows) - 1):
+            row = rows.iloc[number]
+            named = (run, int(row["seed"]), int(row["feature"]))
+            assert engine.feature_place([run], named, **query) == number
+        assert engine.feature_place([run], (run, 2, 0), **query) is None
+
     def test_only_the_named_features(self, engine: Client, run: str) -> None:
         only = {"run": [run, run], "seed": [0, 1], "feature": [3, 5]}
         found = page(engine, run, only=only)
