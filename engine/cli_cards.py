@@ -12,7 +12,9 @@ RUN_FAILED = 1
 
 def cards_command(
     run_id: Annotated[str, typer.Argument(help="A finished run on a language model.")],
-    max_tokens: Annotated[int, typer.Option(min=1_000, help="Training tokens read for the cards.")] = 1_000_000,
+    max_tokens: Annotated[
+        int, typer.Option(min=1_000, help="Training tokens read for the cards.")
+    ] = 1_000_000,
     wait: Annotated[bool, typer.Option(help="Wait until they are made.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:

@@ -58,7 +58,9 @@ class Side(_Part):
     """One of the two dictionaries and where it came from."""
 
     source: str = Field(description="The folder, or RUN:SEED of a Concordance run.")
-    format: Literal["sae-lens", "dictionary_learning", "sparsify", "gemma-scope"] = Field(description="Of the files.")
+    format: Literal["sae-lens", "dictionary_learning", "sparsify", "gemma-scope"] = Field(
+        description="Of the files."
+    )
     architecture: str = Field(
         description="Of the SAE: relu, gated, jumprelu, topk, batch_topk or matryoshka_batch_topk."
     )

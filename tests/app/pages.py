@@ -7,7 +7,9 @@ from typing import Any
 from streamlit.testing.v1 import AppTest
 
 HOME = Path(__file__).resolve().parents[2] / "app" / "home.py"
-PAGES = {name: f"views/{name}.py" for name in ("start", "features", "map", "lab", "consistency", "new", "jobs")}
+PAGES = {
+    name: f"views/{name}.py" for name in ("start", "features", "map", "lab", "consistency", "new", "jobs")
+}
 
 
 def open_page(name: str, **query: str) -> AppTest:

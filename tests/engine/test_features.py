@@ -116,11 +116,11 @@ class TestCard:
 
     @pytest.mark.parametrize(("seed", "feature", "field"), [(9, 0, "seed"), (0, 999, "feature")])
     def test_what_does_not_exist(self, engine: Client, run: str, seed: int, feature: int, field: str) -> None:
-        with pytest.raises(EngineError, match=f"^{field}: "):
+        with pytest.raises(EngineError, match=rf"^{field}: "):
             engine.card(run, seed, feature)
 
     def test_a_world_has_no_cards_to_make(self, engine: Client, run: str) -> None:
-        with pytest.raises(EngineError, match="^of: "):
+        with pytest.raises(EngineError, match=r"^of: "):
             engine.make_cards(run)
         assert engine.cards_job(run) is None
 
