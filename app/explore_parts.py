@@ -9,7 +9,7 @@ from app.bring import bring_button
 from app.connection import client, stay_connected
 from app.consistency_parts import STUDY
 from app.launches import LISTED
-from app.widgets import ACTIVE, PAGES, attempt, describe, show_progress
+from app.widgets import ACTIVE, PAGES, attempt, describe, literal, show_progress
 from engine.client import EngineError
 
 Run = dict[str, Any]
@@ -68,7 +68,7 @@ def choose_runs(known: dict[str, Run], key: str = "explore_runs") -> list[Run]:
     missing = [run for run in asked if not _find(run, known)] if key not in st.session_state else []
     if missing and link:
         st.warning(
-            f"No finished run is called {', '.join(missing)}; choose from those below.",
+            f"No finished run is called {literal(', '.join(missing)[:200])}; choose from those below.",
             icon=":material/search_off:",
         )
     if key not in st.session_state or (link and link != st.session_state.get(f"{key}_url")):

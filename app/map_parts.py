@@ -13,40 +13,10 @@ from app.run_set import differences
 from app.widgets import ACTIVE, PAGES, attempt, describe, duration, literal, show_progress, size, state_badge
 from engine.client import RESUMABLE, EngineError
 
-STUDY, MAP, CARDS = "sae_consistency", "feature_map", "feature_cards"
+MAP, CARDS = "feature_map", "feature_cards"
 FIRST = ["run", "run_id", "seed", "feature"]
 Run = dict[str, Any]
 Item = TypeVar("Item")
-
-
-def finished_runs() -> dict[str, Run]:
-    """Finished runs whose features can be laid out, newest first, by id."""
-    return {run["id"]: run for run in client().runs(study=STUDY, state="done", limit=LISTED)}
-
-
-def choose_runs(known: dict[str, Run]) -> list[Run]:
-    """The runs on the map, kept in the URL as ?runs=id,id."""
-    link = st.query_params.get("runs", "")
-    kept = st.session_state.get("map_runs_link") or ",".join(st.session_state.get("run_set", []))
-    asked = [run for run in dict.fromkeys((link or kept).split(",")) if run]
-    missing = [run for run in asked if run not in known and not _find(run, known)]
-    if missing and link:
-        st.warning(f"No finished run is called {literal(', '.join(missing)[:200])}; choose from those below.")
-    if "map_runs" not in st.session_state or link != st.session_state.get("map_runs_link"):
-        st.session_state["map_runs"] = [run for run in asked if run in known] or [next(iter(known))]
-    chosen = st.multiselect("Runs", list(known), key="map_runs", format_func=lambda run: describe(known[run]))
-    st.query_params["runs"] = st.session_state["map_runs_link"] = ",".join(chosen)
-    return [known[run] for run in chosen]
-
-
-def _find(run_id: str, known: dict[str, Run]) -> bool:
-    try:
-        run = client().run(run_id)
-    except EngineError:
-        return False
-    if run["study"] == STUDY and run["state"] == "done":
-        known[run_id] = run
-    return run_id in known
 
 
 def choose_settings() -> tuple[int, dict[str, Any]]:

@@ -6,17 +6,16 @@ import streamlit as st
 
 from analyses.feature_map import COLOURS, FAR_APART, Polygon, inside, map_figure, sampling_note
 from app.connection import client
+from app.explore_parts import choose_runs, finished_runs
 from app.map_parts import (
     Run,
     ask_for_map,
-    choose_runs,
     choose_settings,
     chosen_lasso,
     clear_lasso,
     ended_map,
     find_map,
     finished_cards,
-    finished_runs,
     kept,
     map_frame,
     overview,
@@ -77,7 +76,7 @@ if not known:
     st.page_link(PAGES["home"], label="Home", icon=":material/home:")
     st.page_link(PAGES["new"], label="New run", icon=":material/add_circle:")
     st.stop()
-chosen = choose_runs(known)
+chosen = choose_runs(known, "map_runs")
 seed, settings = choose_settings()
 if not chosen:
     st.info("Choose at least one run above.")
