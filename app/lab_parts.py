@@ -6,7 +6,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import pandas as pd
 import streamlit as st
 
@@ -82,8 +81,6 @@ def _events(outcome: Outcome, line: Any, stop: Any) -> Iterator[dict[str, Any]]:
                 yield event
     except EngineError as error:
         outcome.error = error.message
-    except httpx.TransportError:
-        outcome.error = "The engine stopped answering; ask again when it runs."
     line.empty()
     stop.empty()
 

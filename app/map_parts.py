@@ -13,7 +13,7 @@ from app.run_set import differences
 from app.widgets import ACTIVE, PAGES, attempt, describe, duration, literal, show_progress, size, state_badge
 from engine.client import RESUMABLE, EngineError
 
-MAP, CARDS = "feature_map", "feature_cards"
+MAP = "feature_map"
 FIRST = ["run", "run_id", "seed", "feature"]
 Run = dict[str, Any]
 Item = TypeVar("Item")
@@ -97,13 +97,6 @@ def ended_map(run: Run) -> None:
                 on_click=lambda: attempt(lambda: client().resume(run["id"])),
             )
         st.page_link(PAGES["jobs"], label="Open the job", query_params={"run": run["id"]})
-
-
-def finished_cards(runs: list[Run]) -> dict[str, str]:
-    """The job that made the feature cards of those runs that have some, by run."""
-    ids = {run["id"] for run in runs}
-    jobs = client().runs(study=CARDS, state="done", limit=LISTED)
-    return {job["config"]["of"]: job["id"] for job in reversed(jobs) if job["config"]["of"] in ids}
 
 
 def map_frame(

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -99,6 +101,17 @@ class Client(ExploreCalls):
             raise EngineDown from error
         self._refuse(response)
         return response
+
+    @contextmanager
+    def _stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
+        try:
+            with self._http.stream(method, path, **options) as response:
+                if response.is_error:
+                    response.read()
+                self._refuse(response)
+                yield response
+        except httpx.TransportError as error:
+            raise EngineDown from error
 
     def _refuse(self, response: httpx.Response) -> None:
         """Raises EngineError for an answer that is an error."""

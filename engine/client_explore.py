@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
@@ -14,8 +15,6 @@ Feature = list[Any] | tuple[str, int, int]
 class ExploreCalls:
     """A feature is named by its run, seed and index. Every call raises EngineError where the engine refuses."""
 
-    _http: httpx.Client
-
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
         raise NotImplementedError
 
@@ -23,6 +22,9 @@ class ExploreCalls:
         raise NotImplementedError
 
     def _arrow(self, response: httpx.Response) -> pa.Table:
+        raise NotImplementedError
+
+    def _stream(self, method: str, path: str, **options: Any) -> AbstractContextManager[httpx.Response]:
         raise NotImplementedError
 
     def make_cards(self, run_id: str, **settings: Any) -> dict[str, Any]:
@@ -92,12 +94,6 @@ class ExploreCalls:
 
     def lab(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Events of one request to the prompt lab, as they come (`engine.lab.LabRequest`)."""
-        with self._http.stream("POST", "/lab", json=request, timeout=LAB_TIMEOUT) as response:
-            if response.is_error:
-                response.read()
-                self._refuse(response)
+        with self._stream("POST", "/lab", json=request, timeout=LAB_TIMEOUT) as response:
             for line in response.iter_lines():
                 yield json.loads(line)
-
-    def _refuse(self, response: httpx.Response) -> None:
-        raise NotImplementedError

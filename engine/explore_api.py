@@ -1,12 +1,11 @@
 """The part of the API behind Explore: cards, the feature table, maps, the library, the lab, and SAEs from elsewhere."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 from fastapi import FastAPI
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.cards import CARDS, CardReader, cards_entry, finished_cards
@@ -14,6 +13,7 @@ from engine.errors import UserError
 from engine.features import FeatureQuery, query_features
 from engine.importing import import_settings, inspect_sae
 from engine.lab import Lab, LabRequest
+from engine.lab_http import EventStream
 from engine.labelling import endpoint, label_features
 from engine.library import Label, Library, Listed, Name
 from engine.sae_matching import SaeMatcher
@@ -71,15 +71,9 @@ def add_explore(
     _add_imports(app, guarded, scheduler)
 
     @app.post("/lab", dependencies=guarded)
-    def ask(request: LabRequest) -> StreamingResponse:
+    def ask(request: LabRequest) -> EventStream:
         """Events of one request to the prompt lab, as lines of JSON."""
-        events = lab.ask(request)
-
-        def lines() -> Iterator[str]:
-            for event in events:
-                yield json.dumps(event) + "\n"
-
-        return StreamingResponse(lines(), media_type="application/x-ndjson")
+        return EventStream(lab.ask(request))
 
 
 def _add_features(

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +21,8 @@ STUDY = "sae_consistency"
 MAX_TOKENS = 512
 HEARTBEAT = 0.5  # seconds between events while there is nothing new; a client that has gone is noticed then
 GRACE = 5.0  # seconds a stopped child gets to end its forward pass
+LOADING_GRACE = 60.0  # and to end loading its model, which the next request needs too
+STARTING, LOADING = "Starting the lab", "Loading the model"
 IDLE = 1800.0  # seconds without a request after which the child ends and its memory is free
 STEER_MOST, PATCH_MOST = 20.0, 1000.0
 Event = dict[str, Any]
@@ -118,7 +120,7 @@ class Lab:
         """Process id of the child; None while there is none."""
         return self._child.process.pid if self._child is not None and self._child.alive else None
 
-    def ask(self, request: LabRequest | dict[str, Any]) -> Iterator[Event]:
+    def ask(self, request: LabRequest | dict[str, Any]) -> Generator[Event]:
         """The events of a request as they come; raises UserError at once where it cannot be asked.
 
         {"kind": "queue", "place"} (1: next) and {"kind": "status", "text", "seconds"} may come repeatedly; then
@@ -141,7 +143,7 @@ class Lab:
         if self._child is not None:
             self._child.kill()
 
-    def _events(self, request: LabRequest, job: dict[str, Any]) -> Iterator[Event]:
+    def _events(self, request: LabRequest, job: dict[str, Any]) -> Generator[Event]:
         ticket = object()
         self._waiting.append(ticket)
         try:
@@ -156,12 +158,12 @@ class Lab:
                 self._waiting.remove(ticket)
                 self._turn.notify_all()
 
-    def _answer(self, request: LabRequest, job: dict[str, Any]) -> Iterator[Event]:
+    def _answer(self, request: LabRequest, job: dict[str, Any]) -> Generator[Event]:
         if self._closed:
             yield _error("", "The engine is stopping; ask again when it runs.")
             return
         started = heard = time.monotonic()
-        text = "Loading the model" if self.child_id else "Starting the lab"
+        text = LOADING if self.child_id else STARTING
         if self._child is None or not self._child.alive:
             self._child = _Child(self.home, self.idle)
         child, self._count = self._child, self._count + 1
@@ -188,7 +190,7 @@ class Lab:
                 yield event
         finally:
             if not over:
-                child.stop(number, self.grace)
+                child.stop(number, LOADING_GRACE if text in (STARTING, LOADING) else self.grace)
 
 
 class _Child:

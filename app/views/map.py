@@ -7,6 +7,7 @@ import streamlit as st
 from analyses.feature_map import COLOURS, FAR_APART, Polygon, inside, map_figure, sampling_note
 from app.connection import client
 from app.explore_parts import choose_runs, finished_runs
+from app.functional_checks import finished_cards
 from app.map_parts import (
     Run,
     ask_for_map,
@@ -15,7 +16,6 @@ from app.map_parts import (
     clear_lasso,
     ended_map,
     find_map,
-    finished_cards,
     kept,
     map_frame,
     overview,
@@ -35,7 +35,7 @@ def explore(job: Run, runs: list[Run]) -> None:
             format_func=COLOURS.__getitem__,
         )
     )  # fmt: skip
-    cards, lists = finished_cards(runs), client().library()["lists"]
+    cards, lists = finished_cards(), client().library()["lists"]
     frame = map_frame(job["id"], runs, cards, lists)
     note = sampling_note(len(frame), sum(run["config"]["d_sae"] * len(run["seeds"]) for run in runs))
     name = f"map-{job['id'][:6]}"

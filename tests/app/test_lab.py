@@ -2,15 +2,13 @@
 
 import ast
 import json
-import time
-from itertools import islice
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.lab_parts import TEXTS, Outcome, _progress, _text
-from engine.client import Client, EngineError
+from engine.client import Client
 from tests.app.pages import HOME, figures, text_of
 
 PROMPT = "The capital of France is"
@@ -144,20 +142,6 @@ def test_what_cannot_be_read_is_said_in_a_sentence(run: str) -> None:
     page.text_area(key="lab_vector").set_value("1, 2")
     button(rerun(page), "Compare").click()
     assert "vector: it holds 2 numbers; the hook point's vectors have 576." in text_of(rerun(page))
-
-
-def test_a_client_that_hangs_up_frees_the_lab_for_the_next(engine: Client, run: str) -> None:
-    request = {"run": run, "seed": 0, "prompt": PROMPT * 20, "n_generate": 128}
-    first = engine.lab(request)
-    assert any(event["kind"] == "text" for event in first)
-    waiting = engine.lab({**request, "n_generate": 0})
-    assert {event["kind"] for event in islice(waiting, 2)} == {"queue"}
-    first.close()  # type: ignore[attr-defined]
-    started = time.monotonic()
-    assert list(waiting)[-1]["kind"] == "done"
-    assert time.monotonic() - started < 15
-    with pytest.raises(EngineError, match="seed: 9 is not in this run"):
-        next(engine.lab({**request, "seed": 9}))
 
 
 def test_waiting_is_said_in_words() -> None:

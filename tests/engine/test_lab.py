@@ -3,12 +3,19 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
+import uvicorn
+from fastapi import FastAPI
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,7 +23,8 @@ from data.files import read_json
 from engine.client import Client
 from engine.errors import UserError
 from engine.interventions import random_directions
-from engine.lab import Lab, _Child
+from engine.lab import Lab, LabRequest, _Child
+from engine.lab_http import EventStream
 from engine.lab_session import _Text
 from engine.language_model import prepare_bundled
 from engine.studies.sae_consistency.checkpoints import read_checkpoint
@@ -250,12 +258,50 @@ def test_a_second_user_waits_and_gets_their_own_answer(lab: Lab, run: str) -> No
     assert tokens[0]["tokens"] == ["<|endoftext|>", "Third"]
 
 
+@contextmanager
+def serving(app: FastAPI) -> Iterator[httpx.Client]:
+    """A client of a real server of the app."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+            yield client
+        server.should_exit = True
+        thread.join(10)
+
+
+def lines(client: httpx.Client, request: dict[str, Any]) -> Generator[Event]:
+    with client.stream("POST", "/lab", json=request) as response:
+        for line in response.iter_lines():
+            yield json.loads(line)
+
+
 def test_hanging_up_stops_the_work_and_frees_the_queue(lab: Lab, run: str) -> None:
     process = lab.child_id
     first = lab.ask({"run": run, "seed": 0, "prompt": PROMPT * 20, "n_generate": 128})
     assert next(event for event in first if event["kind"] == "status")
     first.close()
     assert ask(lab, run)["tokens"] and lab.child_id == process
+
+
+def test_a_client_that_hangs_up_frees_the_lab_for_the_next(lab: Lab, run: str) -> None:
+    app = FastAPI()
+
+    @app.post("/lab")
+    def answer(request: LabRequest) -> EventStream:
+        return EventStream(lab.ask(request))
+
+    with serving(app) as client:
+        request = {"run": run, "seed": 0, "prompt": PROMPT * 20, "n_generate": 128}
+        process = lab.child_id
+        first, waiting = lines(client, request), lines(client, {**request, "n_generate": 0})
+        assert any(event["kind"] == "text" for event in first)
+        assert [event["kind"] for event in islice(waiting, 3)] == ["queue"] * 3
+        first.close()
+        kinds = [event["kind"] for event in waiting]
+        assert kinds.count("queue") < 60 and kinds[-1] == "done" and lab.child_id == process
 
 
 def test_time_limit_and_crash_are_told_and_recovered_from(lab: Lab, run: str) -> None:
