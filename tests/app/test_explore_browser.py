@@ -70,9 +70,12 @@ def test_text_of_any_kind_stays_text(address: str, page: Page, run: str, searche
     main = page.get_by_test_id("stMain")
     expect(main.get_by_text("Nearest features of this SAE")).to_be_visible(timeout=60_000)
     expect(main.get_by_text(f"feature {feature} ").first).to_be_visible()
-    words = "".join(
-        re.sub(r"\s", "", text) for text in main.locator("[data-testid=stHtml]").all_inner_texts()
-    )
+    for _ in range(40):
+        texts = main.locator("[data-testid=stHtml]").all_inner_texts()
+        words = "".join(re.sub(r"\s", "", text) for text in texts)
+        if shown in words:
+            break
+        page.wait_for_timeout(250)
     assert shown in words, words[:2000]
     assert page.evaluate("window.hacked") is None and not dialogs
     assert main.locator("script, img[src=x], a[href*='example.org']").count() == 0
