@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from app.bring import bring_button
 from app.connection import client, table
 from app.functional_checks import column_config, figures_of, finished_cards
 from app.launches import LISTED, Launch, describe_launch, launches, tally
@@ -57,6 +58,7 @@ else:
         "About one and a half minutes on two processor cores: 60,000 tokens through the first six layers of SmolLM2-135M-Instruct "
         "(4-bit origin), three sparse autoencoders trained in front of you, and how far they agree."
     )
+bring_button()
 
 
 def pw_mcc(run: dict[str, Any]) -> float | None:
