@@ -15,7 +15,7 @@ from tests.app.pages import HOME, labels, open_page, text_of
 class TestEmpty:
     def test_home_offers_the_tour(self, engine: Client) -> None:
         page = open_page("start")
-        assert labels(page) == ["Start the tour"]
+        assert labels(page) == ["Start the tour", "Bring your own SAE"]
         assert "No runs yet" in text_of(page)
 
     def test_consistency_says_what_to_do(self, engine: Client) -> None:
