@@ -86,6 +86,12 @@ def warnings(card: Card) -> list[str]:
     return found
 
 
+def address(card: Card) -> str:
+    """The feature's full name: run id, seed, index, and the run of its card."""
+    cards = f", cards {card['cards']}" if card.get("cards") else ""
+    return f"run {card['run']}, seed {card['seed']}, feature {card['feature']}{cards}"
+
+
 def recipe_of(card: Card) -> str:
     """Architecture and sizes of the card's SAE."""
     recipe = card.get("recipe") or {}

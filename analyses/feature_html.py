@@ -7,6 +7,7 @@ from analyses.feature_card import (
     ORANGE,
     Card,
     Example,
+    address,
     band_title,
     bands_of,
     clipped,
@@ -152,12 +153,6 @@ def card_html(card: Card) -> str:
         f"<title>{title} · {escaped(name_of(card))}</title><style>{STYLE}</style></head>"
         f"<body>{''.join(body)}</body></html>\n"
     )
-
-
-def address(card: Card) -> str:
-    """The feature's full name: run id, seed, index, and the run of its card."""
-    cards = f", cards {card['cards']}" if card.get("cards") else ""
-    return f"run {card['run']}, seed {card['seed']}, feature {card['feature']}{cards}"
 
 
 def _source(card: Card) -> str:

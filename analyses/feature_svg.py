@@ -9,6 +9,7 @@ from analyses.feature_card import (
     ORANGE,
     Card,
     Example,
+    address,
     band_title,
     bands_of,
     clipped,
@@ -76,10 +77,7 @@ def card_svg(card: Card, width: int = WIDTH) -> str:
     _neighbours(sheet, card)
     sheet.y += 14
     sheet.paragraph(provenance(card), 11)
-    cards = f", cards {card['cards']}" if card.get("cards") else ""
-    sheet.paragraph(
-        f"run {card['run']}, seed {card['seed']}, feature {card['feature']}{cards} · Concordance", 11
-    )
+    sheet.paragraph(f"{address(card)} · Concordance", 11)
     height = math.ceil(sheet.y + EDGE)
     title = escaped(f"{name_of(card)}: {card.get('label') or 'no label'}")
     return (

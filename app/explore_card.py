@@ -26,6 +26,7 @@ from app.explore_parts import (
     card_of,
     close_comparison,
     compare_with,
+    key_of,
     open_feature,
 )
 from app.widgets import PAGES, literal
@@ -89,17 +90,13 @@ def _actions(card: Card, slot: str, is_compared: bool) -> None:
         )  # fmt: skip
 
 
-def _key(card: Card) -> Feature:
-    return card["run"], card["seed"], card["feature"]
-
-
 def comparison_bar(first: Card, second: Card) -> None:
     """How alike two cards side by side are; buttons that exchange them and close the second."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(compared_words(first, second), width="stretch")
         st.button(
             "Swap", key="swap", type="tertiary", icon=":material/swap_horiz:", on_click=_swap,
-            args=(_key(first), _key(second)),
+            args=(key_of(first), key_of(second)),
         )  # fmt: skip
         st.button(
             "Close comparison", key="close-comparison", type="tertiary", icon=":material/close:",
@@ -220,9 +217,9 @@ def relation(twin: dict[str, Any]) -> str:
 def compared_words(first: Card, second: Card) -> str:
     """What is known of the two compared features."""
     for twin in first["twins"]:
-        if (twin["run"], twin["seed"], twin["feature"]) == _key(second):
+        if (twin["run"], twin["seed"], twin["feature"]) == key_of(second):
             return f"Matched one to one: {relation(twin)}."
-    if _key(first)[:2] == _key(second)[:2]:
+    if key_of(first)[:2] == key_of(second)[:2]:
         for near in first["neighbours"]:
             if near["feature"] == second["feature"]:
                 return f"Neighbours in one SAE: decoder {relation(near)}."

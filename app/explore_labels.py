@@ -7,7 +7,7 @@ import streamlit as st
 
 from analyses.feature_card import Card
 from app.connection import client
-from app.explore_parts import Feature, forget, list_names
+from app.explore_parts import Feature, forget, key_of, list_names
 from app.widgets import attempt
 from engine.client import EngineError
 
@@ -35,7 +35,7 @@ def label_editor(card: Card, slot: str) -> None:
             key=f"auto-{key}",
             icon=":material/auto_awesome:",
             on_click=_label_automatically,
-            args=_key(card),
+            args=key_of(card),
             help="Asks the language model at the endpoint the engine was started with; your own labels stay.",
         )
     st.multiselect(
@@ -46,12 +46,8 @@ def label_editor(card: Card, slot: str) -> None:
         accept_new_options=True,
         placeholder="choose, or type a new name",
         on_change=_change_lists,
-        args=(f"lists-{key}", _key(card), tuple(card["lists"])),
+        args=(f"lists-{key}", key_of(card), tuple(card["lists"])),
     )
-
-
-def _key(card: Card) -> Feature:
-    return card["run"], card["seed"], card["feature"]
 
 
 def _save(card: Card, label: str, note: str) -> None:
@@ -59,7 +55,7 @@ def _save(card: Card, label: str, note: str) -> None:
     kept = (
         card["label"] if not label and card["label_source"] not in (YOURS, "token statistics", "") else label
     )
-    attempt(lambda: client().set_label(*_key(card), kept, note))
+    attempt(lambda: client().set_label(*key_of(card), kept, note))
     forget()
     st.rerun()
 

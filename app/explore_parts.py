@@ -65,7 +65,7 @@ def choose_runs(known: dict[str, Run], key: str = "explore_runs") -> list[Run]:
     asked = [
         run for run in dict.fromkeys((link or st.session_state.get("run_set_url", "")).split(",")) if run
     ]
-    missing = [run for run in asked if not _find(run, known)] if key not in st.session_state else []
+    missing = [run for run in asked if not find(run, known)] if key not in st.session_state else []
     if missing and link:
         st.warning(
             f"No finished run is called {literal(', '.join(missing)[:200])}; choose from those below.",
@@ -80,9 +80,9 @@ def choose_runs(known: dict[str, Run], key: str = "explore_runs") -> list[Run]:
     return [known[run] for run in chosen]
 
 
-def _find(run_id: str, known: dict[str, Run]) -> bool:
+def find(run_id: str, known: dict[str, Run]) -> bool:
     """Whether the run is finished; one older than those listed is asked for and added."""
-    if run_id not in known:
+    if run_id not in known and run_id.isalnum():
         try:
             run = client().run(run_id)
         except EngineError:
@@ -133,6 +133,11 @@ def open_feature(run: str, seed: int, feature: int) -> None:
     else:
         named["run"] = run
     st.query_params.update(named)
+
+
+def key_of(card: dict[str, Any]) -> Feature:
+    """The feature a card is of."""
+    return card["run"], card["seed"], card["feature"]
 
 
 def compare_with(run: str, seed: int, feature: int) -> None:

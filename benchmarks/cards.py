@@ -1,6 +1,6 @@
 """From a finished run to the cards of its features: Concordance, and SAEDashboard's runner on the same tokens and SAE.
 
-    python benchmarks/cards.py --run RUN --dashboard-python /tmp/dash/bin/python --tokens 16384 --features 256
+    python benchmarks/cards.py --run RUN --dashboard-python ENVIRONMENT/bin/python --tokens 16384 --features 256
     python benchmarks/cards.py --run RUN --full
 
 `--full` measures Concordance alone on every seed and all training tokens of the run (up to a million), with loss

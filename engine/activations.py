@@ -27,6 +27,7 @@ from engine.language_model import canonical_hook_point, model_identity
 from engine.run import Run, Stopped
 
 FORMAT = 1
+DTYPES = {"F16": np.float16, "I32": np.int32, "U8": np.uint8}
 Indices = NDArray[np.int64]
 Rows = NDArray[np.float32]
 
@@ -36,7 +37,7 @@ class ShardRows:
 
     def __init__(self, folder: Path, shards: list[dict[str, Any]], scale: float) -> None:
         self.scale = scale
-        self._shards = [_memory_map(folder / shard["file"]) for shard in shards]
+        self._shards = [memory_map(folder / shard["file"])["activations"] for shard in shards]
         self._ends = np.cumsum([len(shard) for shard in self._shards])
         self.n_rows = int(self._ends[-1])
         self.d_in = self._shards[0].shape[1]
@@ -53,13 +54,24 @@ class ShardRows:
         return rows
 
 
-def _memory_map(path: Path) -> NDArray[np.float16]:
-    """The `activations` tensor of a safetensors file, mapped and not read."""
+def memory_map(path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of a safetensors file, mapped and not read."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))["activations"]
-    start = 8 + length + header["data_offsets"][0]
-    return np.memmap(path, dtype=np.float16, mode="r", offset=start, shape=tuple(header["shape"]))
+        header = json.loads(file.read(length))
+    return {
+        name: np.memmap(
+            path, DTYPES[tensor["dtype"]], "r", 8 + length + tensor["data_offsets"][0], tuple(tensor["shape"])
+        )
+        for name, tensor in header.items()
+        if name != "__metadata__"
+    }
+
+
+def massive_limit(manifest: dict[str, Any]) -> float:
+    """The norm of raw activations above which a collection left them out."""
+    median = manifest["median_norm"]
+    return float("inf") if median is None else median * manifest["massive_threshold"]
 
 
 class Activations:

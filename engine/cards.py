@@ -3,21 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from data.files import read_json
 from engine.errors import UserError
+from engine.features import COLUMNS
 from engine.sae_matching import SaeMatcher
 from engine.scheduler import Entry, Scheduler
 from engine.store import Store
+from engine.tools.feature_cards.reading import read_examples
 
 CARDS = "feature_cards"
 NUMBERS = (
     "alive", "frequency", "mean_activation", "stability", "max_cosine", "encoder_alignment", "near_duplicate",
     "gt_feature", "gt_cosine",
 )  # fmt: skip
-LABEL = """
-SELECT f.seed, f.feature, coalesce(nullif(l.label, ''), c.label, '') AS label,
-       CASE WHEN l.label <> '' THEN l.source WHEN c.label IS NOT NULL THEN 'token statistics' ELSE '' END AS source,
-       coalesce(l.note, '') AS note
+LABELS = f"""
+SELECT f.seed, f.feature, {COLUMNS["label"]} AS label, {COLUMNS["label_source"]} AS source, {COLUMNS["note"]} AS note
 FROM wanted f
 LEFT JOIN labels l ON l.run = ? AND l.seed = f.seed AND l.feature = f.feature
 LEFT JOIN cards c ON c.run_id = ? AND c.seed = f.seed AND c.feature = f.feature
@@ -59,8 +62,9 @@ class CardReader:
         """The card as JSON; twins are those of the run's other seeds and of the runs `beside`. Raises UserError."""
         entry = self.scheduler.get(run_id)
         numbers = self._numbers(entry, seed, feature)
-        cards = finished_cards(self.scheduler, [run_id]).get(run_id)
-        twins = self._twins(entry, seed, feature, beside)
+        made = finished_cards(self.scheduler, [run_id, *beside])
+        cards = made.get(run_id)
+        twins = self._twins(entry, seed, feature, beside, made)
         neighbours = self._neighbours(cards, seed, feature)
         labels = self._labels(run_id, cards, [(seed, feature), *((seed, n["feature"]) for n in neighbours)])
         label, source, note = labels[seed, feature]
@@ -120,9 +124,7 @@ class CardReader:
     def _examples(self, cards: str | None, seed: int, feature: int) -> dict[str, Any]:
         missing = {"density": None, "n_active": None, "max_activation": None, "histogram": None}
         if cards is None:
-            return {**missing, "examples": [], "tokens": []}
-        from engine.tools.feature_cards.reading import read_examples
-
+            return {**missing, "examples": []}
         rows = self.store.sql(
             "SELECT n_active, density, max_activation, mean_activation FROM cards"
             " WHERE run_id = ? AND seed = ? AND feature = ?",
@@ -152,7 +154,9 @@ class CardReader:
             [cards, seed, feature],
         ).to_pylist()
 
-    def _twins(self, entry: Entry, seed: int, feature: int, beside: list[str]) -> list[dict[str, Any]]:
+    def _twins(
+        self, entry: Entry, seed: int, feature: int, beside: list[str], made: dict[str, str]
+    ) -> list[dict[str, Any]]:
         run_id = entry.record["id"]
         rows = self.store.sql(
             "SELECT seed_b AS seed, feature_b AS feature, cosine, code_correlation FROM matches"
@@ -167,16 +171,13 @@ class CardReader:
                 twins += self._twins_in(run_id, seed, feature, other)
         for run in dict.fromkeys(twin["run"] for twin in twins):
             mine = [twin for twin in twins if twin["run"] == run]
-            cards = finished_cards(self.scheduler, [run]).get(run)
-            labels = self._labels(run, cards, [(twin["seed"], twin["feature"]) for twin in mine])
+            labels = self._labels(run, made.get(run), [(twin["seed"], twin["feature"]) for twin in mine])
             for twin in mine:
                 twin["label"] = labels[twin["seed"], twin["feature"]][0]
         return twins
 
     def _twins_in(self, run_id: str, seed: int, feature: int, other: str) -> list[dict[str, Any]]:
         """The matched features in every seed of another run; matched once, then remembered."""
-        import pyarrow.compute as pc
-
         found = []
         for seed_b in self.scheduler.get(other).record["seeds"]:
             table = self.matcher.match((run_id, seed), (other, seed_b), "all")
@@ -192,15 +193,13 @@ class CardReader:
         self, run_id: str, cards: str | None, features: list[tuple[int, int]]
     ) -> dict[tuple[int, int], tuple[str, str, str]]:
         """(label, source, note) of (seed, feature) pairs of a run."""
-        import pyarrow as pa
-
         wanted = pa.table(
             {
                 "seed": pa.array([s for s, _ in features], pa.int64()),
                 "feature": pa.array([f for _, f in features], pa.int32()),
             }
         )
-        rows = self.store.sql(LABEL, [run_id, cards], {"wanted": wanted}).to_pylist()
+        rows = self.store.sql(LABELS, [run_id, cards], {"wanted": wanted}).to_pylist()
         return {(row["seed"], row["feature"]): (row["label"], row["source"], row["note"]) for row in rows}
 
     def _lists(self, run_id: str, seed: int, feature: int) -> list[str]:

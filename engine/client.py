@@ -1,40 +1,21 @@
 """The one Python client of the engine: the app, the command line and notebooks use it. No torch, no DuckDB."""
 
-import io
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import pyarrow as pa
 
 from data.paths import state_dir
 from engine.client_explore import ExploreCalls
+from engine.transport import EngineDown, EngineError
 
 TERMINAL = ("done", "failed", "cancelled", "interrupted")
 RESUMABLE = ("failed", "cancelled", "interrupted")
 START_TIMEOUT = 60.0
-
-
-class EngineError(Exception):
-    """The engine refused a call. `message` is one sentence; `status` the HTTP status."""
-
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        self.message = message
-        super().__init__(message)
-
-
-class EngineDown(EngineError):
-    """No engine answers."""
-
-    def __init__(self) -> None:
-        super().__init__(503, "The engine is not running; start it with `concordance up`.")
 
 
 def connect(start: bool = True) -> "Client":
@@ -88,45 +69,6 @@ def start_engine() -> "subprocess.Popen[bytes]":
 
 class Client(ExploreCalls):
     """Calls of the engine's HTTP API, one method each; tables come back as Arrow."""
-
-    def __init__(self, address: str, token: str) -> None:
-        self.address = address
-        headers = {"Authorization": f"Bearer {token}"}
-        self._http = httpx.Client(base_url=address, headers=headers, timeout=120, trust_env=False)
-
-    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            response = self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise EngineDown from error
-        self._refuse(response)
-        return response
-
-    @contextmanager
-    def _stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
-        try:
-            with self._http.stream(method, path, **options) as response:
-                if response.is_error:
-                    response.read()
-                self._refuse(response)
-                yield response
-        except httpx.TransportError as error:
-            raise EngineDown from error
-
-    def _refuse(self, response: httpx.Response) -> None:
-        """Raises EngineError for an answer that is an error."""
-        if response.is_error:
-            try:
-                detail = response.json()["detail"]
-            except (ValueError, KeyError):
-                detail = response.text
-            raise EngineError(response.status_code, detail if isinstance(detail, str) else json.dumps(detail))
-
-    def _arrow(self, response: httpx.Response) -> pa.Table:
-        return pa.ipc.open_stream(io.BytesIO(response.content)).read_all()
-
-    def _json(self, method: str, path: str, **options: Any) -> Any:
-        return self._call(method, path, **options).json()
 
     def health(self) -> dict[str, Any]:
         return self._json("GET", "/health", timeout=5)

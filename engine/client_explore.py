@@ -2,30 +2,19 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
 import pyarrow as pa
 
+from engine.transport import Transport
+
 LAB_TIMEOUT = httpx.Timeout(30, read=600)
 Feature = list[Any] | tuple[str, int, int]
 
 
-class ExploreCalls:
+class ExploreCalls(Transport):
     """A feature is named by its run, seed and index. Every call raises EngineError where the engine refuses."""
-
-    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        raise NotImplementedError
-
-    def _json(self, method: str, path: str, **options: Any) -> Any:
-        raise NotImplementedError
-
-    def _arrow(self, response: httpx.Response) -> pa.Table:
-        raise NotImplementedError
-
-    def _stream(self, method: str, path: str, **options: Any) -> AbstractContextManager[httpx.Response]:
-        raise NotImplementedError
 
     def make_cards(self, run_id: str, **settings: Any) -> dict[str, Any]:
         """Queue the job that makes a finished run's feature cards, or return the one that exists."""

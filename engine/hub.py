@@ -7,11 +7,10 @@ from pathlib import Path, PurePosixPath
 
 from engine.errors import UserError
 from engine.plain_text import one_line
-from engine.sae_formats import WEIGHT_FILES
+from engine.sae_formats import LARGEST_FILE, WEIGHT_FILES
 
 ADDRESS = re.compile(r"(?:https?://)?(?:huggingface\.co|hf\.co)/")
 PART = re.compile(r"[\w.,=+@-]+", re.ASCII)
-LARGEST = 17_179_869_184
 PATIENCE = 15.0
 UNREACHABLE = (
     "OfflineModeIsEnabled",
@@ -73,7 +72,7 @@ def _download(wanted: HubFolder) -> Path:
         }
         raise no_sae(wanted.name, sorted(folders))
     total = sum(sizes[path] for path in files)
-    if total > LARGEST:
+    if total > LARGEST_FILE:
         raise UserError(
             "checkpoint", f"{wanted.name} has {total / 1e9:.0f} GB of files, and an SAE's are at most 17."
         )

@@ -12,14 +12,15 @@ from torch.nn.functional import kl_div
 
 from analyses.streams import stream_seed
 from engine import token_text
+from engine.activations import massive_limit
 from engine.errors import UserError
 from engine.interventions import Edit, Intervention, direction_of, random_directions, readable
 from engine.lab import MAX_TOKENS
 from engine.lab_passes import Passes
 from engine.language_model import LanguageModel, load
-from engine.studies.sae_consistency.checkpoints import read_checkpoint
+from engine.sae_formats.reading import read_checkpoint
 from engine.studies.sae_consistency.config import Config
-from engine.studies.sae_consistency.saes import ARCHITECTURES, Sae
+from engine.studies.sae_consistency.saes import Sae, loaded
 
 COLUMNS = ("baseline", "intervention", "control")
 TOP, CHANGED = 10, 12
@@ -44,10 +45,7 @@ def open_sae(folder: Path, device: str) -> Sae:
     """A saved SAE; it reads raw activations and gives latents in the units it was trained with. Raises UserError."""
     found = read_checkpoint(folder)
     config = Config(architecture=found.architecture, d_sae=found.d_sae, k=found.k or 1)  # type: ignore[arg-type]
-    b_dec = torch.zeros(found.d_in, device=device)
-    sae = ARCHITECTURES[found.architecture](config, found.d_in, [0], b_dec)
-    sae.load(found.tensors)
-    return sae
+    return loaded(config, {name: tensor.to(device) for name, tensor in found.tensors.items()})
 
 
 class Session:
@@ -59,8 +57,7 @@ class Session:
         self.passes, self.sae, self.request, self.emit = passes, sae, request, emit
         self.tokenizer, self.device = passes.model.tokenizer, passes.model.device
         self.scale: float = manifest["scale"]
-        median, threshold = manifest["median_norm"], manifest["massive_threshold"]
-        self.limit = float("inf") if median is None else threshold * median
+        self.limit = massive_limit(manifest)
         self.ids = [passes.model.separator, *self._tokens()]
         self.edit = self._edit()
 

@@ -97,12 +97,11 @@ class Library:
     def suggest(self, rows: list[Label]) -> None:
         """Put automatic labels where nobody wrote one; notes stay."""
         with self._lock:
-            kept = {key: self._labels.get(key) for key in (row.key for row in rows)}
-            new = [
-                row.model_copy(update={"note": old.note if old else ""})
-                for row in rows
-                if (old := kept[row.key]) is None or not old.label or old.source != YOURS
-            ]
+            new = []
+            for row in rows:
+                old = self._labels.get(row.key)
+                if old is None or not old.label or old.source != YOURS:
+                    new.append(row.model_copy(update={"note": old.note if old else ""}))
             self.set_labels(new)
 
     def change_list(self, name: str, add: list[Listed], remove: list[Listed]) -> None:

@@ -22,7 +22,8 @@ from analyses.matching import Match, Null, match, match_summary, random_directio
 from data.files import read_json
 from data.paths import state_dir
 from engine.errors import UserError
-from engine.studies.sae_consistency.checkpoints import Checkpoint, read_checkpoint, sha256_of
+from engine.sae_formats.common import Checkpoint, sha256_of
+from engine.sae_formats.reading import read_checkpoint
 
 Subset = Literal["all", "alive"]
 SAME_FEATURE = 0.7

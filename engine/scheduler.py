@@ -13,8 +13,9 @@ from engine.errors import UserError
 from engine.events import read_events
 from engine.executors import Executor
 from engine.store import Store
-from engine.studies import JOBS, STUDIES
+from engine.studies import STUDIES
 from engine.studies.base import Study, parse_config
+from engine.tools import JOBS
 
 POLL = 0.2
 GRACE = 4.0

@@ -13,7 +13,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 from data.files import read_json
 from engine.errors import UserError
 from engine.run import Run, Stopped
-from engine.studies import JOBS
+from engine.tools import JOBS
 
 OUT_OF_SPACE = "The disk is full; free some space or lower n_tokens, then resume the run."
 

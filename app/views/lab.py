@@ -6,9 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.connection import client
-from app.consistency_parts import STUDY
-from app.explore_parts import finished_runs
+from app.explore_parts import find, finished_runs
 from app.lab_parts import (
     LONG,
     Outcome,
@@ -21,7 +19,6 @@ from app.lab_parts import (
     token_choice,
 )
 from app.widgets import PAGES, describe, show_refusal
-from engine.client import EngineError
 
 Run = dict[str, Any]
 KINDS = {
@@ -34,7 +31,8 @@ KINDS = {
 def choose_run(known: dict[str, Run]) -> Run:
     """The run, kept in the URL as ?run=."""
     link = st.query_params.get("run", "")
-    _find(link, known)
+    if link and not (find(link, known) and is_readable(known[link])):
+        known.pop(link, None)
     if link and link not in known and link != st.session_state.get("lab_run_url"):
         st.warning("No finished run on a language model is called so; choose one below.")
     if link in known and link != st.session_state.get("lab_run_url"):
@@ -45,15 +43,6 @@ def choose_run(known: dict[str, Run]) -> Run:
     run = st.selectbox("Run", list(known), key="lab_run", format_func=lambda run: describe(known[run]))
     st.query_params["run"] = st.session_state["lab_run_url"] = run
     return known[run]
-
-
-def _find(run_id: str, known: dict[str, Run]) -> None:
-    """Add the run of a link when it is too old to be among those listed."""
-    if run_id and run_id.isalnum() and run_id not in known:
-        with suppress(EngineError):
-            found = client().run(run_id)
-            if found["study"] == STUDY and found["state"] == "done" and is_readable(found):
-                known[run_id] = found
 
 
 def is_readable(run: Run) -> bool:

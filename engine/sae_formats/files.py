@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from engine.sae_formats import LARGEST_FILE
 from engine.sae_formats.common import Tensors, brief, refused
 
 LARGEST_SETTINGS = 4_000_000
 LARGEST_HEADER = 1_000_000
-LARGEST_FILE = 17_179_869_184
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 Verdict = Literal["shown", "not shown", "not tested"]
 
 
+class ConfigError(UserError, ValueError):
+    """A wrong value, raised inside pydantic validation."""
+
+
 class StudyConfig(BaseModel):
     """Base of every study's Config: unknown fields are refused, values are frozen."""
 
@@ -56,16 +60,17 @@ class Claim:
 class Study(ABC):
     """A published method. One folder under `engine/studies/`, one line in the registry.
 
+    A tool, which works on finished runs, is one too, without a paper.
     `presets` are named starting values; `sweeps` named grids, each a list of settings (with a "preset" to start from)
     that are launched together as one group of runs.
     """
 
     name: str
     title: str
-    paper: str
-    bibtex: str
+    paper: str = ""
+    bibtex: str = ""
     Config: type[StudyConfig]
-    presets: Mapping[str, dict[str, Any]]
+    presets: Mapping[str, dict[str, Any]] = {}
     tables: tuple[str, ...]
     sweeps: Mapping[str, Sequence[dict[str, Any]]] = {}
     claims: tuple[Claim, ...] = ()

@@ -1,3 +1,9 @@
-"""Jobs on finished runs. The registry that names them is loaded first, whichever module is asked for."""
+"""Jobs on finished runs, one line per tool, and every job there is by name."""
 
-import engine.studies  # noqa: F401
+from engine.studies import STUDIES
+from engine.studies.base import Study
+from engine.tools.feature_cards import FeatureCards
+from engine.tools.feature_map import FeatureMap
+
+TOOLS: dict[str, Study] = {tool.name: tool for tool in (FeatureCards(), FeatureMap())}
+JOBS = {**STUDIES, **TOOLS}

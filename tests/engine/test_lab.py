@@ -27,7 +27,7 @@ from engine.lab import Lab, LabRequest, _Child
 from engine.lab_http import EventStream
 from engine.lab_session import _Text
 from engine.language_model import prepare_bundled
-from engine.studies.sae_consistency.checkpoints import read_checkpoint
+from engine.sae_formats.reading import read_checkpoint
 
 LAYER, D_SAE, K = 2, 96, 6
 PROMPT = "The capital of France is Paris, and the capital of Germany is"

@@ -20,7 +20,8 @@ from analyses.matching import mean_correlation_coefficient
 from data.files import write_json
 from engine.cli import app
 from engine.match_report import MatchReport, schema_text
-from engine.studies.sae_consistency.checkpoints import sha256_of, write_checkpoint
+from engine.sae_formats.common import sha256_of
+from engine.sae_formats.sae_lens import write_checkpoint
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "match.schema.json"
 D_IN = 16

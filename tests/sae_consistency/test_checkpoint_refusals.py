@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.errors import UserError
-from engine.studies.sae_consistency.checkpoints import read_checkpoint
+from engine.sae_formats.reading import read_checkpoint
 from tests.sae_consistency.test_checkpoints import (
     D_IN,
     D_SAE,

@@ -11,12 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.errors import UserError
-from engine.studies.sae_consistency.checkpoints import (
-    Checkpoint,
-    read_checkpoint,
-    sha256_of,
-    write_checkpoint,
-)
+from engine.sae_formats.common import Checkpoint, sha256_of
+from engine.sae_formats.reading import read_checkpoint
+from engine.sae_formats.sae_lens import write_checkpoint
 
 D_IN, D_SAE, K = 10, 24, 4
 ARCHITECTURES = ("relu", "gated", "jumprelu", "topk", "batch_topk", "matryoshka_batch_topk")

@@ -13,7 +13,7 @@ import torch
 from numpy.lib import format as npy
 from safetensors.torch import save_file
 
-from engine.studies.sae_consistency.checkpoints import read_checkpoint
+from engine.sae_formats.reading import read_checkpoint
 from tests.sae_consistency.test_checkpoint_refusals import refuses
 from tests.sae_consistency.test_checkpoints import (
     D_IN,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.studies.sae_consistency.checkpoints import read_checkpoint
+from engine.sae_formats.reading import read_checkpoint
 from tests.sae_consistency.test_checkpoints import our_code
 
 D_IN, D_SAE, BATCH, STEPS = 32, 96, 256, 120

@@ -4,17 +4,12 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from engine.errors import UserError
-from engine.studies.base import StudyConfig, form_field
+from engine.studies.base import ConfigError, StudyConfig, form_field
 
 LM: dict[str, Any] = {"source": "language_model"}
 WORLD: dict[str, Any] = {"source": "synthetic"}
 TOPK_LIKE = ["topk", "batch_topk", "matryoshka_batch_topk"]
 Architecture = Literal["relu", "gated", "jumprelu", "topk", "batch_topk", "matryoshka_batch_topk"]
-
-
-class ConfigError(UserError, ValueError):
-    """A cross-field violation, raised inside pydantic validation."""
 
 
 class Config(StudyConfig):

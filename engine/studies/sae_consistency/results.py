@@ -11,7 +11,7 @@ from analyses.streams import stream_seed
 from engine import schema
 from engine.errors import UserError
 from engine.run import Run, Stopped
-from engine.studies.sae_consistency.checkpoints import write_checkpoint
+from engine.sae_formats.sae_lens import write_checkpoint
 from engine.studies.sae_consistency.evaluation import Evaluation, evaluate
 from engine.studies.sae_consistency.pairing import Pairing
 from engine.studies.sae_consistency.source import Source

@@ -13,7 +13,7 @@ from engine.studies.sae_consistency.config import TOPK_LIKE, Config
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.studies.sae_consistency.checkpoints import Checkpoint
+    from engine.sae_formats.common import Checkpoint
     from engine.studies.sae_consistency.source import Source
 
 
@@ -54,7 +54,7 @@ def starting_tensors(
     config: Config, seeds: Sequence[int], source: "Source"
 ) -> "dict[int, dict[str, Tensor]]":
     """Each seed's tensors in the units of the source's scaled vectors. Raises UserError."""
-    from engine.studies.sae_consistency.checkpoints import read_checkpoint
+    from engine.sae_formats.reading import read_checkpoint
 
     folders = start_folders(config, seeds)
     return {
@@ -64,7 +64,7 @@ def starting_tensors(
 
 
 def _fitted(config: Config, found: "Checkpoint", d_in: int, scale: float) -> "dict[str, Tensor]":
-    from engine.studies.sae_consistency.checkpoints import rescaled
+    from engine.sae_formats.common import rescaled
 
     if found.architecture != config.architecture:
         raise UserError(

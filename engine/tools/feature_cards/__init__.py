@@ -18,10 +18,7 @@ class FeatureCards(Study):
 
     name = "feature_cards"
     title = "Feature cards"
-    paper = ""
-    bibtex = ""
     Config = Config
-    presets = {}  # noqa: RUF012
     tables = ("cards", "card_logits", "card_neighbours", "checks", "probes")
 
     def train(self, run: Run) -> None:

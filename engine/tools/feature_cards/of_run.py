@@ -90,8 +90,9 @@ class OfRun:
     def _sae(self, seed: int) -> "Sae":
         import torch
 
-        from engine.studies.sae_consistency.checkpoints import read_checkpoint, rescaled
-        from engine.studies.sae_consistency.saes import ARCHITECTURES
+        from engine.sae_formats.common import rescaled
+        from engine.sae_formats.reading import read_checkpoint
+        from engine.studies.sae_consistency.saes import loaded
 
         found = read_checkpoint(self.directory / "saes" / f"seed-{seed}")
         if (found.architecture, found.d_sae) != (self.config.architecture, self.config.d_sae):
@@ -101,9 +102,7 @@ class OfRun:
             )  # fmt: skip
         with torch.no_grad():
             tensors = {k: v.to(self.device) for k, v in rescaled(found.tensors, 1 / self.scale).items()}
-            sae = ARCHITECTURES[found.architecture](self.config, found.d_in, [seed], tensors["b_dec"])
-            sae.load(tensors)
-        return sae
+            return loaded(self.config, tensors, seed)
 
     def describe(self) -> dict[str, Any]:
         """What a card says of its origin, for tensors/cards.json."""

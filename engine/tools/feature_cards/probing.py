@@ -16,6 +16,7 @@ from analyses.streams import stream_seed
 from data.assets import AssetMissing
 from data.labelled import TASKS, Labelled, labelled
 from engine import schema
+from engine.activations import massive_limit
 from engine.run import Run, Stopped
 from engine.studies.sae_consistency.saes import Sae
 from engine.tools.feature_cards.sparse_probes import (
@@ -84,7 +85,7 @@ def read_texts(run: Run, of: "OfRun", model: "LanguageModel", corpus: Labelled, 
     chosen = sample(corpus.groups, strata, run.config.probe_documents, generator)
     split = stratified_split(strata[chosen], generator)
     manifest = of.activations.manifest
-    limit = manifest["median_norm"] * manifest["massive_threshold"] if manifest["median_norm"] else np.inf
+    limit = massive_limit(manifest)
     tokens = [ids[:DOCUMENT_TOKENS] for ids in model.encode([corpus.texts[i] for i in chosen])]
     found: list[Tensor] = [torch.empty(0)] * len(tokens)
     read = document_activations(model, manifest["hook_point"], tokens)

@@ -1,6 +1,5 @@
 """Reading one feature's examples out of a finished feature_cards run, fast enough to browse."""
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from analyses.streams import stream_seed
 from data.files import read_json
+from engine.activations import memory_map
 from engine.token_text import pieces
 from engine.tools.feature_cards.tokens import around, first_in_windows
 
@@ -142,24 +142,11 @@ def _corpus(folder: Path) -> _Corpus:
 def _opened(tensors: Path, modified: int) -> _Corpus:
     from tokenizers import Tokenizer
 
-    found = _mapped(tensors / "tokens.safetensors")
+    found = memory_map(tensors / "tokens.safetensors")
     tokenizer = Tokenizer.from_file(str(tensors / "tokenizer.json"))
     return _Corpus(
         found["token_id"], found["kept"], read_json(tensors / "cards.json")["context_size"], tokenizer
     )
-
-
-def _mapped(path: Path) -> dict[str, NDArray[Any]]:
-    """`token_id` and `kept` of a safetensors file, mapped and not read."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    return {
-        name: np.memmap(
-            path, kind, "r", offset=8 + length + header[name]["data_offsets"][0], shape=tuple(header[name]["shape"])
-        )
-        for name, kind in (("token_id", np.int32), ("kept", np.uint8))
-    }  # fmt: skip
 
 
 @lru_cache(maxsize=64)

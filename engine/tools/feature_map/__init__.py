@@ -1,6 +1,6 @@
 """A map of features: decoder directions of one or several runs' SAEs laid out in the plane by UMAP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from engine.run import Run
@@ -16,10 +16,7 @@ class FeatureMap(Study):
 
     name = "feature_map"
     title = "Map of features"
-    paper = ""
-    bibtex = ""
     Config = Config
-    presets: Mapping[str, dict[str, Any]] = {"standard": {}}
     tables = ("map_points",)
 
     def train(self, run: Run) -> None:

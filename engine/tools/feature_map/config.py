@@ -2,14 +2,9 @@
 
 from pydantic import field_validator
 
-from engine.errors import UserError
-from engine.studies.base import StudyConfig, form_field
+from engine.studies.base import ConfigError, StudyConfig, form_field
 
 MAX_RUNS = 100
-
-
-class ConfigError(UserError, ValueError):
-    """A malformed value, raised inside pydantic validation."""
 
 
 class Config(StudyConfig):

@@ -1,5 +1,8 @@
 """Sparse autoencoder architectures, one file each."""
 
+from torch import Tensor
+
+from engine.studies.sae_consistency.config import Config
 from engine.studies.sae_consistency.saes.base import Sae, Step, geometric_median
 from engine.studies.sae_consistency.saes.batch_topk import BatchTopKSae
 from engine.studies.sae_consistency.saes.gated import GatedSae
@@ -17,4 +20,12 @@ ARCHITECTURES: dict[str, type[Sae]] = {
     "matryoshka_batch_topk": MatryoshkaBatchTopKSae,
 }
 
-__all__ = ["ARCHITECTURES", "Sae", "Step", "geometric_median"]
+
+def loaded(config: Config, tensors: dict[str, Tensor], seed: int = 0) -> Sae:
+    """The SAE of `config` with these tensors (`Sae.tensors` by name), on their device."""
+    sae = ARCHITECTURES[config.architecture](config, tensors["encoder"].shape[1], [seed], tensors["b_dec"])
+    sae.load(tensors)
+    return sae
+
+
+__all__ = ["ARCHITECTURES", "Sae", "Step", "geometric_median", "loaded"]
