@@ -66,7 +66,7 @@ class ExploreCalls(Transport):
         self._json("PUT", "/lists", json={"name": name, "remove": [list(feature) for feature in features]})
 
     def delete_list(self, name: str) -> None:
-        self._json("DELETE", f"/lists/{name}")
+        self._json("DELETE", "/lists", params={"name": name})
 
     def label_automatically(self, run_id: str, seed: int, features: list[int]) -> list[dict[str, Any]]:
         """Labels by the configured language model, at most 20 features a call."""

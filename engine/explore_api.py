@@ -140,7 +140,7 @@ def _add_library(app: FastAPI, guarded: list[Any], library: Library, reader: Car
         library.change_list(request.name, rows["add"], rows["remove"])
         return {name: len(found) for name, found in rows.items()}
 
-    @app.delete("/lists/{name}", dependencies=guarded)
+    @app.delete("/lists", dependencies=guarded)
     def delete_list(name: str) -> dict[str, str]:
         library.delete_list(name)
         return {"deleted": name}

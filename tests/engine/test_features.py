@@ -153,6 +153,13 @@ class TestLibrary:
         engine.remove_from_list("to check", [[run, 0, 7], [run, 2, 1]])
         assert engine.library()["lists"] == []
 
+    @pytest.mark.parametrize("name", ["a/b", "50 % sure?", "#1", "..", "ü & co"])
+    def test_a_list_of_any_name_can_be_deleted(self, engine: Client, run: str, name: str) -> None:
+        engine.add_to_list(name, [[run, 0, 7]])
+        assert [row["name"] for row in engine.library()["lists"]] == [name]
+        engine.delete_list(name)
+        assert engine.library()["lists"] == []
+
     @pytest.mark.parametrize(
         "content",
         [
