@@ -17,7 +17,12 @@ page = st.navigation(
             st.Page(PAGES["map"], title="Map", url_path="map"),
             st.Page(PAGES["lab"], title="Prompt lab", url_path="lab"),
         ],
-        "Identify": [st.Page(PAGES["consistency"], title="Consistency", url_path="consistency")],
+        "Identify": [
+            st.Page(PAGES["consistency"], title="Consistency", url_path="consistency"),
+            st.Page(PAGES["causal_graph"], title="Causal graph", url_path="causal-graph"),
+            st.Page(PAGES["hierarchy"], title="Hierarchy", url_path="hierarchy"),
+            st.Page(PAGES["recovery"], title="Recovery", url_path="recovery"),
+        ],
         "Run": [
             st.Page(PAGES["new"], title="New", url_path="new"),
             st.Page(PAGES["jobs"], title="Jobs", url_path="jobs"),

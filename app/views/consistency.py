@@ -3,8 +3,6 @@
 import streamlit as st
 
 from app import run_set
-from app.connection import client, stay_connected
-from app.consistency_claims import claims_section
 from app.consistency_pairs import pairs_view
 from app.consistency_parts import (
     STUDY,
@@ -21,33 +19,19 @@ from app.consistency_sweep import sweep_view
 from app.consistency_views import codes_view, training_view, truth_view
 from app.launches import Launch, launches, show_launch
 from app.run_set import Group
-from app.widgets import (
-    ACTIVE,
-    PAGES,
-    describe,
-    literal,
-    live_curves,
-    show_progress,
-    show_refusal,
-    state_badge,
-    worker_output,
-)
+from app.study_claims import claims_section
+from app.study_runs import ended_early, watch
+from app.widgets import ACTIVE, PAGES, show_refusal
 
 
-@st.fragment(run_every=1)
-def watch(run_id: str) -> None:
-    stay_connected()
-    run = client().run(run_id)
-    st.markdown(f"{state_badge(run['state'])} {literal(describe(run))}")
-    show_progress(run)
-    if len(run["seeds"]) > 1:
-        st.caption(
-            f"{len(run['seeds'])} sparse autoencoders learn side by side: same data in the same order, different random "
-            "starts. How far they agree appears here when they are done."
-        )
-    live_curves(run_id, ("fvu", "pw_mcc_abs"), f"live-{run_id}")
-    if run["state"] not in ACTIVE:
-        st.rerun()
+def live_note(run: Run) -> str:
+    """What a reader sees being trained."""
+    if len(run["seeds"]) < 2:
+        return ""
+    return (
+        f"{len(run['seeds'])} sparse autoencoders learn side by side: same data in the same order, different random "
+        "starts. How far they agree appears here when they are done."
+    )
 
 
 def unfinished(launch: Launch) -> None:
@@ -57,25 +41,9 @@ def unfinished(launch: Launch) -> None:
         return
     run = launch.runs[0]
     if run["state"] in ACTIVE:
-        watch(run["id"])
-        return
-    st.markdown(f"{state_badge(run['state'])} {literal(describe(run))}")
-    if run["error"]:
-        st.error(run["error"])
-    with st.container(horizontal=True):
-        st.page_link(
-            PAGES["jobs"],
-            label="Resume it under Jobs",
-            icon=":material/play_arrow:",
-            query_params={"run": run["id"]},
-        )
-        st.page_link(
-            PAGES["new"],
-            label="Clone it with other settings",
-            icon=":material/content_copy:",
-            query_params={"clone": run["id"]},
-        )
-    worker_output(run["id"])
+        watch(run["id"], live_note(run), ("fvu", "pw_mcc_abs"))
+    else:
+        ended_early(run)
 
 
 def result(runs: list[Run], known: list[Run]) -> None:
@@ -152,4 +120,4 @@ done = [run for run in chosen if run["state"] == "done"]
 if done:
     data_note(done, known)
     result(done, list(known.values()))
-    claims_section(STUDY)
+    claims_section(STUDY, "The paper's claims and its critics', tested here")

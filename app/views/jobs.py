@@ -21,7 +21,6 @@ from app.widgets import (
     PAGES,
     TOOLS,
     ago,
-    all_curves,
     attempt,
     describe,
     literal,
@@ -55,7 +54,7 @@ def detail(run_id: str, alone: bool) -> None:
         st.caption(ADVICE[run["state"]])
     actions(run, alone)
     if run["study"] not in TOOLS:
-        live_curves(run_id, all_curves(), f"job-{run_id}", run["state"] in ACTIVE)
+        live_curves(run_id, None, f"job-{run_id}", run["state"] in ACTIVE)
 
 
 def actions(run: dict[str, Any], alone: bool) -> None:

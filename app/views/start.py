@@ -1,4 +1,4 @@
-"""Home: what this is, one button, and the runs so far."""
+"""Home: what this is, one button a study, and the runs so far."""
 
 from typing import Any
 
@@ -6,31 +6,58 @@ import pandas as pd
 import streamlit as st
 
 from app.bring import bring_button
-from app.connection import client, table
+from app.connection import client, studies
 from app.functional_checks import column_config, figures_of, finished_cards
 from app.launches import LISTED, Launch, describe_launch, launches, tally
-from app.widgets import ACTIVE, PAGES, ago, attempt, show_refusal, unused_seeds
+from app.study_headlines import FORMAT, HELP, headline
+from app.study_runs import TOUR_SEEDS, start_tour
+from app.widgets import (
+    ACTIVE,
+    PAGES,
+    TOOLS,
+    ago,
+    attempt,
+    result_link,
+    result_url,
+    show_refusal,
+    unused_seeds,
+)
 
-SEEDS = [0, 1, 2]
 SHOWN = 50
+OTHERS = {
+    "multimodal_causal": (
+        "Several kinds of measurement of the same subjects: which hidden causes do they share, and what acts on what?",
+        "Draw a causal graph",
+        ":material/account_tree:",
+    ),
+    "concept_hierarchy": (
+        "Many concepts that are on or off: which broader concepts stand above them, level by level?",
+        "Find a concept hierarchy",
+        ":material/schema:",
+    ),
+}
 
 
-def trained(seeds: list[int]) -> dict[str, Any] | None:
-    """The finished tour of these seeds, if there is one."""
-    done = client().runs(study="sae_consistency", state="done", limit=100)
-    return next((run for run in done if run["preset"] == "tour" and run["seeds"] == seeds), None)
+def trained(runs: list[dict[str, Any]], seeds: list[int]) -> dict[str, Any] | None:
+    """The finished SAE tour of these seeds, if there is one."""
+    tours = (run for run in runs if run["study"] == "sae_consistency" and run["preset"] == "tour")
+    return next((run for run in tours if run["state"] == "done" and run["seeds"] == seeds), None)
 
 
-def start_tour(seeds: list[int]) -> None:
-    run = trained(seeds) or attempt(
-        lambda: client().submit("sae_consistency", {}, seeds, preset="tour", cards=True)
-    )
+def start_saes(seeds: list[int]) -> None:
+    known = trained(client().runs(study="sae_consistency", state="done", limit=LISTED), seeds)
+    run = known or attempt(lambda: client().submit("sae_consistency", {}, seeds, preset="tour", cards=True))
     if run:
-        st.session_state["go"] = run["id"]
+        st.session_state["go"] = run
 
 
-if run_id := st.session_state.pop("go", None):
-    st.switch_page(PAGES["consistency"], query_params={"runs": run_id})
+def start_other(study: str) -> None:
+    st.session_state["go"] = start_tour(study)
+
+
+if run := st.session_state.pop("go", None):
+    page, query = result_link(run)
+    st.switch_page(PAGES[page], query_params=query)
 
 st.title("Do the same variables come back?")
 st.write(
@@ -39,19 +66,20 @@ st.write(
 )
 show_refusal()
 
-runs = client().runs(study="sae_consistency", limit=LISTED)
-tours = [run for run in runs if run["preset"] == "tour"]
-first = trained(SEEDS)
+runs = [run for run in client().runs(limit=LISTED) if run["study"] not in TOOLS]
+tours = [run for run in runs if run["study"] == "sae_consistency" and run["preset"] == "tour"]
+seeds = list(TOUR_SEEDS)
+first = trained(runs, seeds)
 
-st.button("Start the tour", type="primary", on_click=start_tour, args=(SEEDS,), icon=":material/play_arrow:")
+st.button("Start the tour", type="primary", on_click=start_saes, args=(seeds,), icon=":material/play_arrow:")
 if first:
     used = {seed for run in tours for seed in run["seeds"]}
     following = unused_seeds(used, 3)
     st.caption(f"Trained on this machine {ago(first['finished'])}; the button opens it.")
     st.button(
-        f"Train it again with seeds {', '.join(map(str, following))}", on_click=start_tour, args=(following,)
+        f"Train it again with seeds {', '.join(map(str, following))}", on_click=start_saes, args=(following,)
     )
-elif any(run["state"] in ACTIVE and run["seeds"] == SEEDS for run in tours):
+elif any(run["state"] in ACTIVE and run["seeds"] == seeds for run in tours):
     st.caption("The tour is being trained; the button takes you to it.")
 else:
     st.caption(
@@ -60,26 +88,28 @@ else:
     )
 bring_button()
 
-
-def pw_mcc(run: dict[str, Any]) -> float | None:
-    if run["state"] != "done":
-        return None
-    pairs = table(run["id"], "pairs")
-    alive = pairs[pairs["subset"] == "alive"]
-    return float(alive["pw_mcc_abs"].mean()) if len(alive) else None
+offered = [study for study in OTHERS if study in studies()]
+for column, study in zip(st.columns(len(offered)) if offered else (), offered, strict=True):
+    sentence, words, icon = OTHERS[study]
+    with column, st.container(border=True, height="stretch"):
+        st.markdown(sentence)
+        st.button(words, on_click=start_other, args=(study,), icon=icon, key=f"start-{study}")
 
 
 def rows_of(launch: Launch, cards: dict[str, str]) -> dict[str, Any]:
     """A launch as a row of the table of runs; `cards` are the finished feature cards by run."""
-    done = ",".join(run["id"] for run in launch.runs if run["state"] == "done")
-    view = "" if launch.alone else "&view=Sweep"
+    run, done = launch.runs[0], [run for run in launch.runs if run["state"] == "done"]
+    together = f"consistency?runs={','.join(run['id'] for run in done)}&view=Sweep"
     return {
+        "study": studies()[run["study"]]["title"],
         "run": describe_launch(launch),
         "state": launch.state if launch.alone else tally(launch),
-        "PW-MCC (alive)": pw_mcc(launch.runs[0]) if launch.alone else None,
-        **(figures_of(launch.runs[0]["id"], cards) if launch.alone else {}),
+        **(headline(run) if launch.alone else {}),
+        **(figures_of(run["id"], cards) if launch.alone else {}),
         "age": ago(launch.created),
-        "open": f"consistency?runs={done}{view}" if done else f"jobs?run={launch.runs[0]['id']}",
+        "open": together
+        if len(done) > 1 and run["study"] == "sae_consistency"
+        else result_url((done or [run])[0]),
     }
 
 
@@ -91,6 +121,9 @@ else:
     cards = finished_cards()
     board = pd.DataFrame([rows_of(launch, cards) for launch in launches(runs)[:SHOWN]])
     last = ["age", "open"]
+    figures = {
+        name: st.column_config.NumberColumn(format=FORMAT, help=HELP[name]) for name in HELP if name in board
+    }
     st.dataframe(
         board[[name for name in board if name not in last] + last],
         hide_index=True,
@@ -98,8 +131,8 @@ else:
         placeholder="–",
         column_config={
             "run": st.column_config.TextColumn(width="large"),
-            "PW-MCC (alive)": st.column_config.NumberColumn(format="%.3f"),
             "open": st.column_config.LinkColumn(display_text="open"),
+            **figures,
             **column_config(board.columns),
         },
     )

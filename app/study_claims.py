@@ -1,4 +1,4 @@
-"""The paper's claims on the consistency page, tested on this machine."""
+"""The claims of a study's paper, as the last part of its page: what was measured here, and a button that tests them."""
 
 import pandas as pd
 import streamlit as st
@@ -20,9 +20,9 @@ def _claims(study: str) -> pd.DataFrame:
     return client().claims(study).to_pandas()
 
 
-def claims_section(study: str) -> None:
-    """The paper's claims, tested on this machine."""
-    st.subheader("The paper's claims and its critics', tested here")
+def claims_section(study: str, title: str = "The paper's claims, tested here") -> None:
+    """The claims of a study with their verdicts, for any page."""
+    st.subheader(title)
     _claims_under_way(study)
     try:
         found = _claims(study)
@@ -52,16 +52,22 @@ def claims_section(study: str) -> None:
 
 def _test_claims(study: str) -> None:
     """Queue the runs that are missing; `_claims_under_way` measures when all are there."""
-    st.session_state["claim_runs"] = attempt(lambda: client().claim_runs(study, "tour", CLAIM_SEEDS)) or []
+    wanted = attempt(lambda: client().claim_runs(study, "tour", CLAIM_SEEDS))
+    st.session_state[_waiting(study)] = wanted or []
+
+
+def _waiting(study: str) -> str:
+    """Key of the runs that a study's claims wait for."""
+    return f"claim_runs_{study}"
 
 
 def _claims_under_way(study: str) -> None:
     """Progress of the runs the claims wait for; measures once when they are done."""
-    runs = [client().run(run) for run in st.session_state.get("claim_runs", [])]
+    runs = [client().run(run) for run in st.session_state.get(_waiting(study), [])]
     if any(run["state"] in ACTIVE for run in runs):
-        _watch_claim_runs()
+        _watch_claim_runs(study)
         return
-    st.session_state["claim_runs"] = []
+    st.session_state[_waiting(study)] = []
     lost = sum(run["state"] != "done" for run in runs)
     if lost:
         st.warning(
@@ -74,9 +80,9 @@ def _claims_under_way(study: str) -> None:
 
 
 @st.fragment(run_every=2)
-def _watch_claim_runs() -> None:
+def _watch_claim_runs(study: str) -> None:
     stay_connected()
-    runs = [client().run(run) for run in st.session_state["claim_runs"]]
+    runs = [client().run(run) for run in st.session_state[_waiting(study)]]
     left = sum(run["state"] in ACTIVE for run in runs)
     if not left:
         st.rerun()

@@ -1,0 +1,52 @@
+"""The figure by which a run of each study is known in a table of runs."""
+
+from typing import Any
+
+import pandas as pd
+
+from app.connection import table
+
+Run = dict[str, Any]
+FORMAT = "%.3f"
+HELP = {
+    "PW-MCC (alive)": "Mean |cosine| of features of two seeds after one-to-one matching, live features only.",
+    "MCC": "Mean correlation of learnt with true latents after one-to-one matching, over seeds; known worlds only.",
+    "Cross-modal R²": "Held-out share of a modality's latents that the other modalities predict, over seeds; real data.",
+    "Skeleton F1": "Agreement of the found with the true hierarchy's links, over seeds; known worlds only.",
+    "Adjusted Rand": "Agreement of the found groups with the named ones, over seeds; real data with named groups.",
+}
+
+
+def headline(run: Run) -> dict[str, float]:
+    """Name and value of a finished run's figure; none where it has none."""
+    if run["state"] != "done" or run["study"] not in _FIGURES:
+        return {}
+    return {name: value for name, value in _FIGURES[run["study"]](run["id"]).items() if pd.notna(value)}
+
+
+def _sae(run_id: str) -> dict[str, float]:
+    pairs = table(run_id, "pairs")
+    return {"PW-MCC (alive)": float(pairs.loc[pairs["subset"] == "alive", "pw_mcc_abs"].mean())}
+
+
+def _multimodal(run_id: str) -> dict[str, float]:
+    scores = table(run_id, "latent_scores", {"method": "two stages"})
+    scores = scores[scores["modality"] == "all"]
+    mcc = float(scores["mcc_spearman"].mean())
+    return {"MCC": mcc} if pd.notna(mcc) else {"Cross-modal R²": float(scores["cross_modal_r2"].mean())}
+
+
+def _hierarchy(run_id: str) -> dict[str, float]:
+    scores = table(run_id, "hierarchy_scores", {"method": "discrete rank"})
+    estimated = scores[scores["states"] == "estimated states"]
+    scores = estimated if len(estimated) else scores
+    scores = scores[scores["n_samples"] == scores["n_samples"].max()]
+    f1 = float(scores["skeleton_f1"].mean())
+    return (
+        {"Skeleton F1": f1}
+        if pd.notna(f1)
+        else {"Adjusted Rand": float(scores["adjusted_rand_index"].mean())}
+    )
+
+
+_FIGURES = {"sae_consistency": _sae, "multimodal_causal": _multimodal, "concept_hierarchy": _hierarchy}
