@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analyses.figures import BELOW, INK, PALETTE, band, empty, finish, plain, series_style
+from analyses.figures import BELOW, INK, PALETTE, empty, finish, plain, series_style
 from analyses.matching import mean_interval
 
 METHODS = ("discrete rank", "linear rank", "latent classes", "pairwise clustering")
@@ -119,7 +119,9 @@ def score_figure(scores: pd.DataFrame) -> go.Figure:
     )
     figure.update_xaxes(range=[-0.5, len(methods) - 0.5])
     floor = min(0.0, float(rows[metric].min()) - 0.05)
-    figure.update_yaxes(title_text=METRICS[metric], range=[floor, 1.04])
+    figure.update_yaxes(
+        title_text=METRICS[metric], range=[floor, max(1.04, min(1.2, table["high"].max() + 0.02))]
+    )
     figure.update_layout(legend={**BELOW, "itemsizing": "trace"}, margin={"b": 90})
     said = "; ".join(f"{r.method} {r.value:.3f}" for r in table.itertuples())
     return finish(
@@ -128,7 +130,7 @@ def score_figure(scores: pd.DataFrame) -> go.Figure:
 
 
 def by_samples(scores: pd.DataFrame, methods: Sequence[str] = METHODS) -> go.Figure:
-    """Recovery against the number of samples: mean of a method's seeds, with their 95 % interval as a band."""
+    """Recovery against the number of samples: mean of a method's seeds, with its 95 % interval."""
     metric = scored(scores)
     if metric is None:
         return empty(NO_SCORE)
@@ -139,18 +141,21 @@ def by_samples(scores: pd.DataFrame, methods: Sequence[str] = METHODS) -> go.Fig
         style = series_style(METHODS.index(method))
         part = scores[scores["method"] == method].groupby("n_samples")[metric]
         means = part.mean()
-        ends = [mean_interval(v) if len(v) > 1 else (v.mean(), v.mean()) for _, v in part]
-        band(
-            figure,
-            means.index,
-            [low for low, _ in ends],
-            [min(high, 1.0) for _, high in ends],
-            style["color"],
+        half = part.apply(
+            lambda values: (mean_interval(values)[1] - values.mean()) if len(values) > 1 else 0.0
         )
         figure.add_scatter(
-            x=means.index, y=means, mode="lines+markers", name=method, line=style, customdata=part.count(),
-            hovertemplate="N = %{x:,}: %{y:.3f}, mean of %{customdata} seeds<extra>" + method + "</extra>",
-        )  # fmt: skip
+            x=means.index * 1.015 ** METHODS.index(method),
+            y=means,
+            mode="lines+markers",
+            name=method,
+            line=style,
+            error_y={"type": "data", "array": half, "thickness": 1.4, "color": style["color"]},
+            customdata=list(zip(means.index, part.count(), strict=True)),
+            hovertemplate="N = %{customdata[0]:,}: %{y:.3f}, mean of %{customdata[1]} seeds<extra>"
+            + method
+            + "</extra>",
+        )
     sizes = sorted(scores["n_samples"].unique())
     figure.update_xaxes(
         type="log", title_text="Samples (log scale)", tickvals=sizes, ticktext=[f"{n:,}" for n in sizes]

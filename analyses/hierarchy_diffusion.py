@@ -64,7 +64,7 @@ def levels_figure(levels: pd.DataFrame) -> go.Figure:
             )  # fmt: skip
             if pd.notna(end := ends.get((kind, concept), np.nan)):
                 figure.add_scatter(
-                    x=[end, end], y=[0, 0.09], mode="lines+text", line={"color": style["color"], "width": 3},
+                    x=[end, end], y=[0, 0.08 + 0.08 * index], mode="lines+text", line={"color": style["color"], "width": 3},
                     text=["", f"last effective {end:g}"], textposition="top center",
                     textfont={"size": 11, "color": style["color"]}, showlegend=False, hoverinfo="skip", row=1, col=column,
                 )  # fmt: skip
@@ -151,7 +151,9 @@ def samples_figure(samples: pd.DataFrame) -> go.Figure:
     canvas[y.to_numpy(), x.to_numpy()] = samples["value"]
     figure = go.Figure(go.Heatmap(z=canvas, colorscale="gray", showscale=False, hoverinfo="skip"))
     middle = [i * step_y + (side_y - 1) / 2 for i in range(len(orders))]
-    figure.update_xaxes(visible=False, range=[-0.5, canvas.shape[1] - 0.5])
+    figure.update_xaxes(
+        visible=False, range=[-0.5, canvas.shape[1] - 0.5], constrain="domain", constraintoward="left"
+    )
     figure.update_yaxes(
         tickvals=middle, ticktext=orders, range=[canvas.shape[0] - 0.5, -0.5], showgrid=False, showline=False,
         ticks="", scaleanchor="x", constrain="domain",

@@ -23,8 +23,10 @@ from analyses.hierarchy_frames import (
     MISSING,
     latents_of,
     levels,
+    natural,
     observed_of,
     strongest_parents,
+    visible,
 )
 from analyses.hierarchy_layout import Layout, place
 
@@ -51,7 +53,8 @@ def hierarchy_figure(
     leaves = len(observed_of(graph))
     small = leaves > 40
     layout = place(graph, gap=max(1.0, leaves * 46 / PAGE_WIDTH))
-    nodes, edges = _visible(graph, show)
+    part = visible(graph, show)
+    nodes, edges = list(part), list(part.edges)
     size = 18 if small else 28
     figure = go.Figure()
     _edges(figure, graph, edges, layout, show, size)
@@ -72,13 +75,6 @@ def hierarchy_figure(
     return figure.update_layout(margin={"l": 70, "b": 40 + room, "t": 16})
 
 
-def _visible(graph: nx.DiGraph, show: str) -> tuple[list[str], list[tuple[str, str]]]:
-    kinds = {"truth": (FOUND, MISSING), "estimate": (FOUND, FALSE), "difference": tuple(LABELS)}[show]
-    edges = [edge for edge in graph.edges if graph.edges[edge]["status"] in kinds]
-    nodes = [n for n in graph if show == "difference" or graph.nodes[n]["where"] in ("both", show)]
-    return nodes, edges
-
-
 def _edges(
     figure: go.Figure, graph: nx.DiGraph, edges: list[tuple[str, str]], layout: Layout, show: str, size: int
 ) -> None:
@@ -97,7 +93,7 @@ def _edges(
             x=[x for line in lines for x in line[0]],
             y=[y for line in lines for y in line[1]],
             mode="lines+markers",
-            line={"color": shade, "width": 1.8, "dash": dash},
+            line={"color": shade, "width": 1.8, "dash": dash, "shape": "spline", "smoothing": 0.7},
             marker={
                 "symbol": "arrow",
                 "angleref": "previous",
@@ -240,6 +236,7 @@ def _axes(figure: go.Figure, graph: nx.DiGraph, layout: Layout) -> float:
     """Leaves named below, levels at the left; the pixels the names need."""
     bottom = [node for node in observed_of(graph) if layout.at[node][1] == 0]
     longest = max((len(node) for node in bottom), default=0) * CHARACTER
+    across = [x for points in (layout.at.values(), *layout.bends.values()) for x, _ in points]
     upright = longest * len(bottom) > PAGE_WIDTH * 0.95
     figure.update_xaxes(
         tickvals=[layout.at[node][0] for node in bottom],
@@ -249,7 +246,7 @@ def _axes(figure: go.Figure, graph: nx.DiGraph, layout: Layout) -> float:
         showgrid=False,
         showline=False,
         ticks="",
-        range=[min(x for x, _ in layout.at.values()) - 0.8, max(x for x, _ in layout.at.values()) + 1.2],
+        range=[min(across) - 0.03 * layout.width - 0.4, max(across) + 0.05 * layout.width + 0.4],
     )
     top = max(level for _, level in layout.at.values())
     figure.update_yaxes(
@@ -288,12 +285,12 @@ def sunburst(graph: nx.DiGraph) -> go.Figure:
         return empty("The graph has no edge, so there is no hierarchy to draw.")
     parents = strongest_parents(graph)
     level = levels(graph)
-    order = sorted(graph, key=lambda node: (-level[node], str(node)))
+    order = sorted(graph, key=lambda node: (-level[node], natural(node)))
     several = [node for node in order if graph.in_degree(node) > 1]
     inner = {parent for parent in parents.values()}
     branch: dict[str, int] = {}
     for node in order:
-        branch[node] = _branch(node, parents, branch)
+        branch[node] = _branch(node, parents, branch, node in inner)
     figure = go.Figure(
         go.Sunburst(
             ids=order,
@@ -319,9 +316,19 @@ def sunburst(graph: nx.DiGraph) -> go.Figure:
     return figure.update_layout(margin={"l": 10, "r": 10, "b": 10})
 
 
-def _branch(node: str, parents: dict[str, str], known: dict[str, int]) -> int:
-    """Number of the branch: children of a root have one each, what is below shares it."""
+def _branch(node: str, parents: dict[str, str], known: dict[str, int], is_inner: bool) -> int:
+    """Number of the branch: an inner child of a root has one of its own and hands it down; −1 for roots and lone leaves."""
     above = parents.get(node)
-    if above is None or parents.get(above) is None:
-        return max(known.values(), default=-1) + 1
-    return known[above]
+    if above is None:
+        return -1
+    if above in parents:
+        return known[above]
+    return max(known.values(), default=-1) + 1 if is_inner else -1
+
+
+def _tint(branch: int, is_inner: bool) -> str:
+    """The branch's colour, lightened; opaque, since the middle of a sunburst is drawn on a dark ground."""
+    color = MUTED if branch < 0 else PALETTE[branch % len(PALETTE)]
+    weight = 0.6 if is_inner and branch >= 0 else 0.3
+    parts = (round(255 + weight * (int(color[i : i + 2], 16) - 255)) for i in (1, 3, 5))
+    return "#" + "".join(f"{part:02x}" for part in parts)

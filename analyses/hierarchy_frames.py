@@ -4,6 +4,7 @@ A hierarchy is a `networkx.DiGraph`; nodes have `kind` ("latent" or "observed"),
 `directed` and `share` (of seeds or bootstraps that have the edge, 0 to 1). arXiv 2406.00519.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
@@ -44,6 +45,12 @@ def has_bootstraps(edges: pd.DataFrame, method: str, seed: int) -> bool:
     return any(pd.notna(row["bootstrap_share"]) for row in _rows(edges, method, seed))
 
 
+def natural(name: object) -> list[tuple[int, str, int]]:
+    """Sorting key that puts x2 before x10."""
+    parts = re.split(r"(\d+)", str(name))
+    return [(1, "", int(part)) if part.isdigit() else (0, part, 0) for part in parts]
+
+
 def observed_of(graph: nx.DiGraph) -> set[str]:
     return {node for node, kind in graph.nodes(data="kind") if kind != LATENT}
 
@@ -82,7 +89,7 @@ def strongest_parents(graph: nx.DiGraph) -> dict[str, str]:
 def clusters(graph: nx.DiGraph) -> dict[str, str]:
     """The latent that every observed variable hangs on; a variable without a parent is a cluster of its own."""
     parents = strongest_parents(graph)
-    return {node: parents.get(node, node) for node in sorted(observed_of(graph))}
+    return {node: parents.get(node, node) for node in sorted(observed_of(graph), key=natural)}
 
 
 def renamed(graph: nx.DiGraph, reference: nx.DiGraph) -> tuple[nx.DiGraph, dict[str, str]]:
@@ -159,6 +166,17 @@ def overlay(estimate: nx.DiGraph, truth: nx.DiGraph | None, least: float = 0.0) 
         if not (both.has_edge(a, b) or both.has_edge(b, a)):
             both.add_edge(a, b, **{**data, "share": 0.0}, status=MISSING, turned=False)
     return both
+
+
+def visible(both: nx.DiGraph, show: str) -> nx.DiGraph:
+    """The part of an overlay that is the "truth", the "estimate" or, for "difference", all of it."""
+    if show == "difference":
+        return both
+    kinds = (FOUND, MISSING) if show == "truth" else (FOUND, FALSE)
+    part = nx.DiGraph()
+    part.add_nodes_from((n, data) for n, data in both.nodes(data=True) if data["where"] in ("both", show))
+    part.add_edges_from((a, b, data) for a, b, data in both.edges(data=True) if data["status"] in kinds)
+    return part
 
 
 def edge_frame(graph: nx.DiGraph) -> pd.DataFrame:

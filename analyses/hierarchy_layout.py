@@ -7,7 +7,7 @@ import networkx as nx
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from analyses.hierarchy_frames import levels
+from analyses.hierarchy_frames import FALSE, levels, natural
 
 SWEEPS = 12
 Point = tuple[float, float]
@@ -24,7 +24,11 @@ class Layout:
 
 
 def place(graph: nx.DiGraph, gap: float = 1.0) -> Layout:
-    """Lay a hierarchy out by `levels`: x in units of leaves, nodes above the leaves at least `gap` apart."""
+    """Lay a hierarchy out by `levels`: x in units of leaves, nodes above the leaves at least `gap` apart.
+
+    False edges between nodes of the truth do not count, so that the truth's own order stands; they have no bends.
+    """
+    graph = backbone(graph)
     level = levels(graph)
     proper, through = _with_stops(graph, level)
     height = dict(level) | {node: stop for node, (_, stop) in through.items()}
@@ -40,14 +44,23 @@ def place(graph: nx.DiGraph, gap: float = 1.0) -> Layout:
     return Layout(at, bends, max(x.values(), default=0.0) - min(x.values(), default=0.0), len(rows))
 
 
+def backbone(graph: nx.DiGraph) -> nx.DiGraph:
+    """The graph without the false edges of an overlay between nodes that the truth has."""
+    known = {node for node, where in graph.nodes(data="where") if where in ("truth", "both")}
+    extra = [(a, b) for a, b, s in graph.edges(data="status") if s == FALSE and {a, b} <= known]
+    kept = nx.DiGraph(graph)
+    kept.remove_edges_from(extra)
+    return kept
+
+
 def _with_stops(
     graph: nx.DiGraph, level: dict[str, int]
 ) -> tuple[nx.DiGraph, dict[object, tuple[tuple[str, str], int]]]:
     """The graph with a stop on every level that an edge skips, all edges one level long; edges within one are left out."""
     proper: nx.DiGraph = nx.DiGraph()
-    proper.add_nodes_from(sorted(graph, key=str))
+    proper.add_nodes_from(sorted(graph, key=natural))
     through: dict[object, tuple[tuple[str, str], int]] = {}
-    for a, b in sorted(graph.edges, key=str):
+    for a, b in sorted(graph.edges, key=lambda edge: (natural(edge[0]), natural(edge[1]))):
         high, low = (a, b) if level[a] > level[b] else (b, a)
         chain: list[object] = [high]
         for stop in range(level[high] - 1, level[low], -1):
@@ -60,7 +73,7 @@ def _with_stops(
 
 def _ordered(graph: nx.DiGraph, level: dict[object, int]) -> list[list[object]]:
     """The nodes of every level, lowest first: depth-first order, then barycentre sweeps, the fewest crossings seen."""
-    roots = sorted((n for n in graph if not graph.in_degree(n)), key=lambda n: (-level[n], str(n)))
+    roots = sorted((n for n in graph if not graph.in_degree(n)), key=lambda n: (-level[n], natural(n)))
     seen = {
         n: i for i, n in enumerate(dict.fromkeys(n for r in roots for n in nx.dfs_preorder_nodes(graph, r)))
     }

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from analyses.figures import GRID, PALETTE, PAPER, SEQUENTIAL, empty, finish, plain
+from analyses.hierarchy_frames import natural
 
 MAX_WRITTEN = 400  # cells of a state map that hold their number
 
@@ -21,7 +22,10 @@ def rank_heatmap(statistics: pd.DataFrame, clusters: dict[str, str]) -> go.Figur
     if statistics.empty:
         return empty("The pairwise rank statistics of this run were not stored.")
     present = set(statistics["variable_a"]) | set(statistics["variable_b"])
-    order = sorted(present, key=lambda name: (clusters.get(name, name), name))
+    first: dict[str, int] = {}
+    for place, name in enumerate(sorted(present, key=natural)):
+        first.setdefault(clusters.get(name, name), place)
+    order = sorted(present, key=lambda name: (first[clusters.get(name, name)], natural(name)))
     at = {name: i for i, name in enumerate(order)}
     ratio = np.full((len(order), len(order)), np.nan)
     hover = np.full((len(order), len(order)), "", dtype=object)

@@ -35,14 +35,14 @@ class ConceptImages:
 def blob_stripes(n: int, energies: Energies, generator: np.random.Generator) -> ConceptImages:
     """A wide blob in one of four places (high) plus fine stripes in one of four directions (low), and little noise.
 
-    natural: the blob's contrast is 2.2, the stripes' 0.07. equal: both patterns have half of the natural energy each.
-    Images are read by the nearest of the 16 templates.
+    A concept's energy is the variance of its patterns between states: what tells one state from another. natural: the
+    blob's contrast is 2.2, the stripes' 0.07. equal: both concepts have the mean of the two energies. Images are read
+    by the nearest of the 16 templates.
     """
     blobs, stripes = blob_patterns(), stripe_patterns()
     if energies == "equal":
-        norms = [np.linalg.norm(part, axis=1, keepdims=True) for part in (blobs, stripes)]
-        common = np.sqrt((np.mean(norms[0]) ** 2 + np.mean(norms[1]) ** 2) / 2)
-        blobs, stripes = blobs / norms[0] * common, stripes / norms[1] * common
+        common = (energy(blobs) + energy(stripes)) / 2
+        blobs, stripes = (part * np.sqrt(common / energy(part)) for part in (blobs, stripes))
     high, low = generator.integers(4, size=n), generator.integers(4, size=n)
     images = blobs[high] + stripes[low] + NOISE * generator.standard_normal((n, SIDE * SIDE))
     templates = (blobs[:, None] + stripes[None]).reshape(16, -1)
@@ -53,6 +53,11 @@ def blob_stripes(n: int, energies: Energies, generator: np.random.Generator) -> 
         return nearest // 4, nearest % 4
 
     return ConceptImages(images, high, low, 4, 4, read)
+
+
+def energy(patterns: Floats) -> float:
+    """Variance between the patterns (k × 64) of a concept, summed over pixels."""
+    return float(patterns.var(axis=0).sum())
 
 
 def blob_patterns() -> Floats:

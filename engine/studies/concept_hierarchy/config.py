@@ -11,9 +11,9 @@ WORLD: dict[str, Any] = {"source": "world"}
 BLOCKS: dict[str, Any] = {"source": "world", "observed": "continuous"}
 FEATURES: dict[str, Any] = {"source": "features"}
 TABLE: dict[str, Any] = {"source": "table"}
-ORDINAL: dict[str, Any] = {"source": ["bfi", "table"]}
+ORDINAL: dict[str, Any] = {"source": ["bfi", "burnout", "table"]}
 IMAGES: dict[str, Any] = {"source": "images"}
-GRAPH: dict[str, Any] = {"source": ["world", "bfi", "features", "table"]}
+GRAPH: dict[str, Any] = {"source": ["world", "bfi", "burnout", "features", "table"]}
 
 
 class Config(StudyConfig):
@@ -22,9 +22,9 @@ class Config(StudyConfig):
     In a world every seed draws tables and a sample of its own; on real data every seed takes a random part of the rows.
     """
 
-    source: Literal["world", "bfi", "features", "table", "images"] = form_field(
-        "Where the concepts come from: a world whose hierarchy is known, the 25 items of a personality questionnaire, the SAE "
-        "features of a finished run, your own table, or images a small diffusion model learns.",
+    source: Literal["world", "bfi", "burnout", "features", "table", "images"] = form_field(
+        "Where the concepts come from: a world whose hierarchy is known, a questionnaire of 25 personality items or of teacher "
+        "burnout, the SAE features of a finished run, your own table, or images a small diffusion model learns.",
         group="Data",
         default="world",
     )

@@ -142,7 +142,8 @@ def estimate_states(tester: RankTester) -> int:
     least = [tester.support(j) ** 2 for j in range(tester.p)]
     for i, j in combinations(range(tester.p), 2):
         rest = Side(plain=tuple(k for k in range(tester.p) if k not in (i, j)))
-        most = min(least[i], least[j], tester.support(i) * tester.support(j))
-        rank = next((r for r in range(1, most) if tester.test(Side.of((i, j)), rest, r).accepted), most)
+        joint = tester.support(i) * tester.support(j)
+        ranks = range(1, min(max(least[i], least[j]), joint))
+        rank = next((r for r in ranks if tester.test(Side.of((i, j)), rest, r).accepted), joint)
         least[i], least[j] = min(least[i], rank), min(least[j], rank)
     return max(2, sorted(least)[(tester.p - 1) // 2])

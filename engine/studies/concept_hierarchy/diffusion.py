@@ -16,7 +16,7 @@ from analyses.streams import stream_seed
 from data.concept_images import SIDE, ConceptImages
 
 TIMESTEPS = 100
-BETAS = (1e-4, 0.15)
+BETAS = (1e-4, 0.25)
 WIDTH, EMBEDDING = 256, 32
 DROPPED = 0.3
 BATCH, LEARNING_RATE = 256, 1e-3

@@ -21,10 +21,10 @@ def make_flow(
 ) -> Parameters:
     """A flow for every (replica, modality): it starts as a random rotation of the block."""
     parameters: Parameters = {}
-    for layer in range(layers):
+    for layer in range(layers + 1):
         skew = [torch.randn(n_modalities, n_latents, n_latents, generator=draw) for draw in draws]
         parameters[f"skew{layer}"] = torch.stack(skew)
-        if n_latents > 1:
+        if n_latents > 1 and layer < layers:
             kept = n_latents // 2
             widths = (kept, hidden, 2 * (n_latents - kept))
             parameters |= make_layers(draws, f"coupling{layer}", (n_modalities,), widths, gain=0.1)
@@ -35,7 +35,8 @@ def make_flow(
 
 
 def n_layers(parameters: Parameters) -> int:
-    return sum(name.startswith("skew") for name in parameters)
+    """Couplings with a rotation before each; one more rotation follows the last."""
+    return sum(name.startswith("skew") for name in parameters) - 1
 
 
 def _rotation(parameters: Parameters, layer: int) -> Tensor:
@@ -64,13 +65,14 @@ def to_components(parameters: Parameters, codes: Tensor) -> tuple[Tensor, Tensor
             kept, moved = x[..., :split], x[..., split:]
             moved, change = _coupling(parameters, layer, kept).call_and_ladj(moved)
             x, log_determinant = torch.cat([kept, moved], dim=-1), log_determinant + change.sum(dim=-1)
-    x, change = _spline(parameters).call_and_ladj(x)
+    x, change = _spline(parameters).call_and_ladj(x @ _rotation(parameters, n_layers(parameters)))
     return x, log_determinant + change.sum(dim=-1)
 
 
 def to_codes(parameters: Parameters, components: Tensor) -> Tensor:
     """The inverse of `to_components`."""
-    x = _spline(parameters).inv(components)
+    last = _rotation(parameters, n_layers(parameters))
+    x = _spline(parameters).inv(components) @ last.transpose(-1, -2)
     split = components.shape[-1] // 2
     for layer in reversed(range(n_layers(parameters))):
         if split:

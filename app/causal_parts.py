@@ -1,0 +1,141 @@
+"""What the pages of multimodal causal learning share: the run, its tables, the first strip."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from analyses.multimodal_causal import OURS, methods_of, summary
+from app.connection import table
+from app.study_runs import Run, choose_run, known_runs, nothing_yet, unfinished
+
+STUDY = "multimodal_causal"
+KNOWN = ("world", "digits")
+TIERS = {
+    "world": "a synthetic world whose latents and graph are known",
+    "digits": "rendered digits whose latents and graph are known",
+    "nhanes": "real people, NHANES 2017–2018 (public domain); nobody knows the true latents",
+    "nhefs": "real people, NHEFS follow-up; nobody knows the true latents",
+    "cells": "real cells in four channels; nobody knows the true latents",
+    "table": "your own table",
+}
+Figure = tuple[float | None, float | None, float | None]
+
+
+def is_known(run: Run) -> bool:
+    """Whether the run's data come from a world whose latents are known."""
+    return run["config"]["source"] in KNOWN
+
+
+def finished_run() -> Run:
+    """The chosen run if it is done; ends the page with what to do when it is not, or when there is none."""
+    known = known_runs(STUDY)
+    if not known:
+        nothing_yet(
+            STUDY,
+            "No causal graph has been learnt yet. The tour makes a world of three modalities whose causes are known, learns its "
+            "latents from the observations alone, with three seeds, and draws what acts on what beside the truth.",
+            "Learn a first causal graph",
+        )
+        st.stop()
+    run = choose_run(STUDY, known)
+    if run["state"] != "done":
+        unfinished(
+            run,
+            "First every modality's subspace is learnt by contrasting it with the others, then its components with a sparse "
+            "graph between them. Graph and recovery appear here when all seeds are done.",
+        )
+        st.stop()
+    st.caption(f"Data: {TIERS[run['config']['source']]}.")
+    return run
+
+
+@st.cache_data(max_entries=50, show_spinner=False)
+def _summary(run_id: str) -> dict[str, Figure]:
+    return summary(
+        table(run_id, "latent_values", {"method": OURS}),
+        table(run_id, "latents"),
+        table(run_id, "latent_scores"),
+        table(run_id, "graph_scores"),
+    )
+
+
+def first_strip(run: Run) -> None:
+    """Consistency across seeds · recovery of the truth · null."""
+    figures = _summary(run["id"])
+    cells = [
+        ("MCC between seeds", figures["seeds"], _between(figures)),
+        ("Its chance", figures["seeds_turned"], _chance(figures)),
+    ]
+    if is_known(run):
+        cells += [
+            ("MCC with the truth", figures["mcc"], _interval(figures["mcc"])),
+            (
+                "Its chance",
+                figures["mcc_floor"],
+                f"blocks turned at random; unrelated {_number(figures['mcc_null'])}",
+            ),
+            ("Block R²", figures["r2"], f"{_interval(figures['r2'])}; chance {_number(figures['r2_null'])}"),
+            (
+                "Edge F1",
+                figures["edge_f1"],
+                f"{_interval(figures['edge_f1'])}; chance {_number(figures['edge_f1_null'])}",
+            ),
+        ]
+    else:
+        cells.append(("Cross-modal R²", figures["cross_r2"], f"held-out; {_interval(figures['cross_r2'])}"))
+    for column, (name, value, note) in zip(st.columns(len(cells)), cells, strict=True):
+        column.metric(name, _number(value))
+        column.caption(note)
+
+
+def _number(figure: Figure) -> str:
+    return "–" if figure[0] is None or pd.isna(figure[0]) else f"{figure[0]:.3f}"
+
+
+def _interval(figure: Figure) -> str:
+    if figure[0] is None or figure[1] is None or figure[2] is None:
+        return "no interval from one seed"
+    return f"95 % {figure[1]:.3f} to {figure[2]:.3f}"
+
+
+def _between(figures: dict[str, Figure]) -> str:
+    if figures["seeds"][0] is None:
+        return "needs two seeds"
+    return _interval(figures["seeds"]) if figures["seeds"][1] is not None else "no interval below three seeds"
+
+
+def _chance(figures: dict[str, Figure]) -> str:
+    return f"blocks turned at random; unrelated {_number(figures['seeds_unrelated'])}"
+
+
+def method_choice(frame: pd.DataFrame, help: str) -> str:
+    """The learning method, kept in the URL as ?method=."""
+    methods = methods_of(frame)
+    if st.session_state.get("method", methods[0]) not in methods:
+        st.session_state["method"] = methods[0]
+    return str(st.selectbox("Method", methods, key="method", bind="query-params", help=help))
+
+
+def seed_choice(run: Run, label: str = "Seed", key: str = "seed", first: int = 0) -> int:
+    """One of the run's seeds, kept in the URL under `key`."""
+    seeds = run["seeds"]
+    if st.session_state.get(key, seeds[0]) not in seeds:
+        del st.session_state[key]
+    return int(st.selectbox(label, seeds, index=min(first, len(seeds) - 1), key=key, bind="query-params"))
+
+
+def choice(label: str, options: list[str], key: str, default: str | None = None, **more: Any) -> str:
+    """One of a few options in a row, kept in the URL under `key`."""
+    if st.session_state.get(key, options[0]) not in options:
+        st.session_state[key] = default or options[0]
+    return str(
+        st.segmented_control(
+            label, options, default=default or options[0], required=True, key=key, bind="query-params", **more
+        )
+    )
+
+
+def latent_rows(latents: pd.DataFrame, seed: int, method: str) -> pd.DataFrame:
+    """The latents of one seed and method."""
+    return latents[(latents["seed"] == seed) & (latents["method"] == method)]
