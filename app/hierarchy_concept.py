@@ -14,9 +14,7 @@ from app.widgets import PAGES, picture
 EXAMPLES = 8
 
 
-def concept_section(
-    result: Result, method: str, graph: nx.DiGraph, names: dict[int, dict[str, str]]
-) -> None:
+def concept_section(result: Result, method: str, graph: nx.DiGraph, names: dict[int, dict[str, str]]) -> None:
     """The concept chosen by a click or in the list, kept in the link as ?concept=."""
     concepts = sorted(latents_of(graph), key=natural)
     st.subheader("Concept")

@@ -105,10 +105,15 @@ def _own_shares(estimate: nx.DiGraph, own: nx.DiGraph, names: dict[str, str]) ->
 
 
 def _layers(drawn: Drawn, show: str) -> None:
-    figure = hierarchy_figure(drawn.both, show, st.session_state.get("concept", ""), drawn.of)
+    figure = hierarchy_figure(drawn.both, show, _chosen(), drawn.of)
     st.session_state["hierarchy_graph"] = drawn.estimate
     frame = frames.edge_frame(frames.visible(drawn.both, show))
     picture(figure, frame, CHART, on_select=_on_node, selection_mode="points")
+
+
+def _chosen() -> str:
+    """The concept shown below; on the first run of the page it stands in the link alone."""
+    return str(st.session_state.get("concept") or st.query_params.get("concept", ""))
 
 
 def _on_node() -> None:
@@ -125,7 +130,9 @@ def _on_node() -> None:
 
 
 def _notes(result: Result, drawn: Drawn, show: str, unreduced: bool) -> None:
-    words = ["Circles are latents with their number of states, squares are observed; a level is the longest way to a leaf."]
+    words = [
+        "Circles are latents with their number of states, squares are observed; a level is the longest way to a leaf."
+    ]
     words += ["An edge without arrow head has a direction that the data do not tell."]
     if drawn.of and show != "truth":
         words.append(f"The fainter an edge, the fewer {drawn.of} have it.")

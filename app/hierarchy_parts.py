@@ -96,14 +96,24 @@ def strip(result: Result) -> None:
     pairs = f"mean of {found['pairs']} pairs of seeds"
     same = f"{pairs} with one true graph" if result.has_truth else pairs
     cells = [
-        ("Seeds agree", found["skeleton_f1"], f"skeleton F1, {same}" if found["pairs"] else "needs two seeds"),
-        ("Clusters agree", found["rand"], f"adjusted Rand index, {pairs}" if found["pairs"] else "needs two seeds"),
+        (
+            "Seeds agree",
+            found["skeleton_f1"],
+            f"skeleton F1, {same}" if found["pairs"] else "needs two seeds",
+        ),
+        (
+            "Clusters agree",
+            found["rand"],
+            f"adjusted Rand index, {pairs}" if found["pairs"] else "needs two seeds",
+        ),
     ]
     if result.has_truth:
         cells.append(("Recovery", found["recovery"], f"skeleton F1 with the truth{_interval(found)}"))
         cells.append(("Chance", found["chance"], "skeleton F1 of graphs that know nothing"))
     elif found["factors"] is not None:
-        cells.append(("Known groups", found["factors"], "adjusted Rand index of the clusters with the named groups"))
+        cells.append(
+            ("Known groups", found["factors"], "adjusted Rand index of the clusters with the named groups")
+        )
         cells.append(("Chance", found["chance"], "adjusted Rand index of shuffled groups"))
     for column, (name, value, note) in zip(st.columns(len(cells)), cells, strict=True):
         column.metric(name, "–" if value is None else f"{value:.3f}")
@@ -120,9 +130,7 @@ def _interval(found: dict[str, Any]) -> str:
 def verdict(found: dict[str, Any], has_truth: bool) -> str:
     """One sentence on the strip; it looks at the interval, never at the mean alone."""
     if not has_truth:
-        return (
-            "The true graph of these data is not known: nothing here says how right a graph is, only whether it comes back."
-        )
+        return "The true graph of these data is not known: nothing here says how right a graph is, only whether it comes back."
     exact = f"{found['exact']} of {found['seeds']} graphs are exactly the true one after reduction."
     if found["low"] is None or found["chance"] is None:
         return f"{exact} An interval over seeds needs two seeds or more, and a chance level."
@@ -142,7 +150,11 @@ def data_note(result: Result) -> None:
     config = result.config
     said = _data_event(result.run["id"])
     if result.is_world:
-        seen = "seen as they are" if config["observed"] == "states" else "seen through an invertible mixing (step 1)"
+        seen = (
+            "seen as they are"
+            if config["observed"] == "states"
+            else "seen through an invertible mixing (step 1)"
+        )
         note = (
             f"Data: a {config['shape']} world of discrete concepts with {config['n_states']} states each, {seen}; every seed "
             "draws its own tables and sample (tier: synthetic)."

@@ -1,5 +1,7 @@
 """Every table's columns. A run's Parquet lacks `run_id`; the store adds it."""
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 from engine.tables import RUN_TABLES
@@ -68,6 +70,11 @@ def run_columns(name: str) -> pa.Schema:
     return pa.schema(list(RUN_TABLES[name].items()))
 
 
+def quoted(columns: Iterable[str]) -> str:
+    """Declared column names as SQL names, which may be words of SQL such as "group"."""
+    return ", ".join(f'"{column}"' for column in columns)
+
+
 _SQL = {I32: "INTEGER", I64: "BIGINT", F64: "DOUBLE", STR: "VARCHAR", BOOL: "BOOLEAN"}
 
 
@@ -75,6 +82,6 @@ def create_statements() -> list[str]:
     """DDL of every table of the store."""
     tables = {name: {"run_id": STR, **columns} for name, columns in RUN_TABLES.items()} | STORE_TABLES
     return [
-        f"CREATE TABLE IF NOT EXISTS {name} ({', '.join(f'{c} {_SQL[t]}' for c, t in columns.items())})"
+        f"CREATE TABLE IF NOT EXISTS {name} ({', '.join(f'{quoted([c])} {_SQL[t]}' for c, t in columns.items())})"
         for name, columns in tables.items()
     ]

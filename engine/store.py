@@ -16,6 +16,7 @@ from data.files import read_json, write_json
 from engine import schema
 from engine.errors import UserError
 from engine.run import damaged_files
+from engine.schema import quoted
 
 DATABASE = "store.duckdb"
 LIBRARY = "library.json"
@@ -112,10 +113,10 @@ class Store:
         for column in [*(columns or []), *where, *([order.lstrip("-")] if order else [])]:
             if column not in known:
                 raise UserError("column", f"{column!r} is not in {name}; choose from {', '.join(known)}.")
-        sql = f"SELECT {', '.join(columns or known)} FROM {name} WHERE run_id = ?"
-        sql += "".join(f" AND {column} = ?" for column in where)
+        sql = f"SELECT {quoted(columns or known)} FROM {name} WHERE run_id = ?"
+        sql += "".join(f" AND {quoted([column])} = ?" for column in where)
         if order:
-            sql += f" ORDER BY {order.lstrip('-')} {'DESC' if order.startswith('-') else 'ASC'}"
+            sql += f" ORDER BY {quoted([order.lstrip('-')])} {'DESC' if order.startswith('-') else 'ASC'}"
         sql += f" LIMIT {min(limit or MAX_ROWS, MAX_ROWS)} OFFSET {max(offset, 0)}"
         return self._cursor().sql(sql, params=[run_id, *where.values()]).to_arrow_reader(65_536)
 
@@ -222,7 +223,7 @@ def _load_tables(connection: duckdb.DuckDBPyConnection, directory: Path) -> None
         statements.append((f"DELETE FROM {name} WHERE run_id = ?", [directory.name]))
         path = directory / "tables" / f"{name}.parquet"
         if path.exists():
-            sql = f"INSERT INTO {name} SELECT ?, {', '.join(columns)} FROM read_parquet(?)"
+            sql = f"INSERT INTO {name} SELECT ?, {quoted(columns)} FROM read_parquet(?)"
             statements.append((sql, [directory.name, str(path)]))
     _transaction(connection, statements)
 

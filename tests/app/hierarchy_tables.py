@@ -20,7 +20,14 @@ from engine.schema import RUN_TABLES
 STUDY = "concept_hierarchy"
 TRUTH, BEFORE, OURS = "truth", "truth before reduction", "discrete rank"
 METHODS = (OURS, "linear rank", "latent classes", "pairwise clustering")
-CONFIG = {"source": "world", "shape": "tree", "n_states": 3, "n_samples": 10_000, "observed": "continuous", "alpha": 0.01}
+CONFIG = {
+    "source": "world",
+    "shape": "tree",
+    "n_states": 3,
+    "n_samples": 10_000,
+    "observed": "continuous",
+    "alpha": 0.01,
+}
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -55,7 +62,9 @@ def found(graph: nx.DiGraph, moved: int, names: str = "L") -> nx.DiGraph:
 
 
 def add_graph(rows: Rows, seed: int, method: str, graph: nx.DiGraph, truth: nx.DiGraph | None, states: int = 3, group: Any = None, shares: bool = False) -> None:  # fmt: skip
-    height = {node: level for level, row in enumerate(nx.topological_generations(graph.reverse())) for node in row}
+    height = {
+        node: level for level, row in enumerate(nx.topological_generations(graph.reverse())) for node in row
+    }
     for node in graph:
         is_latent = not node.startswith("x")
         rows["hierarchy_nodes"].append(
@@ -114,7 +123,9 @@ def add_states(rows: Rows, seed: int, graph: nx.DiGraph, text: str = "row") -> N
     for concept in (node for node in graph if not node.startswith("x")):
         members = sorted(graph.successors(concept))
         for member in members:
-            rows["concept_members"].append({"seed": seed, "method": OURS, "concept": concept, "member": member})
+            rows["concept_members"].append(
+                {"seed": seed, "method": OURS, "concept": concept, "member": member}
+            )
         for state, share in enumerate((0.5, 0.3, 0.2)):
             for member in members:
                 for other in range(3):
@@ -138,7 +149,14 @@ def add_statistics(rows: Rows, seed: int, truth: nx.DiGraph) -> None:
     for i, (a, b) in enumerate(combinations(observed(truth), 2)):
         value = (8.0 if parent[a] == parent[b] else 900.0) + i % 7
         rows["rank_statistics"].append(
-            {"seed": seed, "variable_a": a, "variable_b": b, "statistic": value, "critical": 26.2, "p_value": 0.5}
+            {
+                "seed": seed,
+                "variable_a": a,
+                "variable_b": b,
+                "statistic": value,
+                "critical": 26.2,
+                "p_value": 0.5,
+            }
         )
 
 
@@ -173,12 +191,26 @@ def diffusion_rows(seeds: tuple[int, ...]) -> Rows:
             for start in np.linspace(0, 1, 11):
                 match = 0.25 + 0.73 / (1 + np.exp((start - end) * 14)) + 0.005 * seed
                 rows["diffusion_levels"].append(
-                    {"seed": seed, "energies": energies, "concept": concept, "start": start, "match": match, "chance": 0.25}
+                    {
+                        "seed": seed,
+                        "energies": energies,
+                        "concept": concept,
+                        "start": start,
+                        "match": match,
+                        "chance": 0.25,
+                    }
                 )
             for order in ("high first", "low first"):
                 match = 0.95 if order.startswith(concept) or energies == "equal" else 0.7
                 rows["diffusion_orders"].append(
-                    {"seed": seed, "energies": energies, "order": order, "concept": concept, "match": match, "chance": 0.25}
+                    {
+                        "seed": seed,
+                        "energies": energies,
+                        "order": order,
+                        "concept": concept,
+                        "match": match,
+                        "chance": 0.25,
+                    }
                 )
         for energies in ("natural", "equal"):
             for order in ("high first", "low first"):
@@ -211,6 +243,8 @@ def write_run(home: Path, run_id: str, config: dict[str, Any], seeds: tuple[int,
     run = Run(directory, None)
     for name, part in rows.items():
         if part:
-            run.write_table(name, pa.Table.from_pylist(part, schema=pa.schema(list(RUN_TABLES[name].items()))))
+            run.write_table(
+                name, pa.Table.from_pylist(part, schema=pa.schema(list(RUN_TABLES[name].items())))
+            )
     write_manifest(directory)
     return run_id

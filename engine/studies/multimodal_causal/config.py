@@ -8,7 +8,6 @@ from engine.studies.base import ConfigError, StudyConfig, form_field
 
 WORLD: dict[str, Any] = {"source": "world"}
 TABLE: dict[str, Any] = {"source": "table"}
-REAL: dict[str, Any] = {"source": ["nhanes", "nhefs", "cells", "table"]}
 Source = Literal["world", "digits", "nhanes", "nhefs", "cells", "table"]
 MAX_ORDERED = 4
 
@@ -44,18 +43,27 @@ class Config(StudyConfig):
         only_if=TABLE,
         advanced=True,
     )
-    graph: Literal["sparse", "dense", "inseparable"] = form_field(
-        "The world's graph: sparse links between modalities, every link, or a sparse one in which two components of a "
-        "block have the same links and cannot be told apart.",
+    graph: Literal["sparse", "rich", "dense", "inseparable", "random"] = form_field(
+        "The world's edges between modalities: chains with one partner for each latent, chains with further edges that "
+        "leave all separable, all edges, a pair of latents with the same partners, or edges at random.",
         group="Data",
         default="sparse",
         only_if=WORLD,
     )
     density: float = form_field(
-        "Share of further links between neighbouring modalities in a sparse world; 0 leaves one link for each latent.",
+        "Probability of every further edge between modalities.",
+        group="Data",
+        default=0.3,
+        only_if={**WORLD, "graph": ["rich", "random"]},
+        ge=0,
+        le=1,
+    )
+    within_density: float = form_field(
+        "Probability of every edge within a block of the world.",
         group="Data",
         default=0.0,
-        only_if={**WORLD, "graph": "sparse"},
+        only_if=WORLD,
+        advanced=True,
         ge=0,
         le=1,
     )
@@ -63,14 +71,14 @@ class Config(StudyConfig):
         "Modalities of the world.", group="Data", default=3, only_if=WORLD, ge=2, le=6
     )
     n_latents: int = form_field(
-        "Latents of every modality: those of the world, and those that are learnt.",
+        "Latents of every modality: those of the world, and those that are learnt; the digits have two.",
         group="Model",
         default=3,
         unit="latents",
         ge=1,
         le=8,
     )
-    observed_dimension: int = form_field(
+    width: int = form_field(
         "Measured variables of every modality of the world.",
         group="Data",
         default=8,
@@ -79,16 +87,10 @@ class Config(StudyConfig):
         ge=2,
         le=128,
     )
-    noise: float = form_field(
-        "Spread of the world's own noise of every latent with a cause.",
-        group="Data",
-        default=0.6,
-        only_if=WORLD,
-        advanced=True,
-        gt=0,
-        le=4,
+    noise: Literal["gaussian", "laplace", "uniform", "skewed"] = form_field(
+        "Law of the world's noise.", group="Data", default="gaussian", only_if=WORLD, advanced=True
     )
-    modality_noise: int = form_field(
+    noise_dims: int = form_field(
         "Dimensions of noise that belong to one modality alone.",
         group="Data",
         default=1,
@@ -239,13 +241,14 @@ class Config(StudyConfig):
             raise ConfigError("table", "source “table” needs the path of a CSV or Parquet file.")
         if self.source == "table" and not self.modalities:
             raise ConfigError("modalities", "say which column belongs to which modality.")
-        if self.source == "world" and self.graph == "inseparable" and self.n_latents < 3:
-            raise ConfigError("n_latents", "an inseparable pair needs blocks of 3 latents or more.")
-        if self.source == "world" and self.n_latents + self.modality_noise > self.observed_dimension:
+        if self.source == "world" and self.graph == "inseparable" and self.n_latents < 2:
+            raise ConfigError("n_latents", "an inseparable pair needs blocks of 2 latents or more.")
+        if self.source == "digits" and self.n_latents != 2:
+            raise ConfigError("n_latents", "the digits have two latents in each modality; set it to 2.")
+        if self.source == "world" and self.n_latents + self.noise_dims > self.width:
             raise ConfigError(
-                "observed_dimension",
-                f"{self.observed_dimension} variables cannot hold {self.n_latents} latents and {self.modality_noise} of "
-                "noise; raise it.",
+                "width",
+                f"{self.width} variables cannot hold {self.n_latents} latents and {self.noise_dims} of noise; raise it.",
             )
         if self.modality_order == "learnt" and self.source == "world" and self.n_modalities > MAX_ORDERED:
             raise ConfigError(
