@@ -143,27 +143,35 @@ def consensus(
     return together, names
 
 
-def overlay(estimate: nx.DiGraph, truth: nx.DiGraph | None, least: float = 0.0) -> nx.DiGraph:
-    """Estimate and truth in one graph, edges with `status`: found, false or missing; edges of a share under `least`
-    count as absent.
+def at_least(graph: nx.DiGraph, share: float) -> nx.DiGraph:
+    """The graph without the edges of a smaller share, and without the latents that this leaves alone."""
+    kept = nx.DiGraph(graph)
+    kept.remove_edges_from([(a, b) for a, b, found in graph.edges(data="share") if found < share])
+    kept.remove_nodes_from(
+        [node for node in latents_of(kept) if not kept.degree(node) and graph.degree(node)]
+    )
+    return kept
+
+
+def overlay(estimate: nx.DiGraph, truth: nx.DiGraph | None) -> nx.DiGraph:
+    """Estimate and truth in one graph; edges have `status` (found, false, missing), nodes `where` (truth, estimate, both).
 
     Latents of `estimate` must be named as the truth's. Skeletons are compared: an edge in both takes the truth's
     direction, and `turned` says that the estimate has it the other way. Without a truth every edge is found.
     """
-    strong = [(a, b, data) for a, b, data in estimate.edges(data=True) if data["share"] >= least]
-    known = {frozenset(edge) for edge in truth.edges} if truth is not None else set()
+    known = truth if truth is not None else nx.DiGraph()
     both = nx.DiGraph()
-    for graph, where in ((truth, "truth"), (estimate, "estimate")):
-        for node, data in graph.nodes(data=True) if graph is not None else ():
-            seen = both.nodes[node]["where"] if node in both else ""
-            both.add_node(node, **{**data, "where": "both" if seen and seen != where else where})
-    for a, b, data in strong:
-        status = FOUND if truth is None or frozenset((a, b)) in known else FALSE
-        turned = truth is not None and truth.has_edge(b, a) and data["directed"]
-        ends = (b, a) if truth is not None and truth.has_edge(b, a) else (a, b)
-        both.add_edge(*ends, **data, status=status, turned=turned)
-    for a, b, data in truth.edges(data=True) if truth is not None else ():
-        if not (both.has_edge(a, b) or both.has_edge(b, a)):
+    for graph, where in ((known, "truth"), (estimate, "estimate")):
+        for node, data in graph.nodes(data=True):
+            seen = both.nodes[node]["where"] if node in both else where
+            both.add_node(node, **{**data, "where": where if seen == where else "both"})
+    for a, b, data in estimate.edges(data=True):
+        turned = known.has_edge(b, a)
+        found = truth is None or turned or known.has_edge(a, b)
+        ends = (b, a) if turned else (a, b)
+        both.add_edge(*ends, **data, status=FOUND if found else FALSE, turned=turned and data["directed"])
+    for a, b, data in known.edges(data=True):
+        if not both.has_edge(a, b):
             both.add_edge(a, b, **{**data, "share": 0.0}, status=MISSING, turned=False)
     return both
 

@@ -75,7 +75,7 @@ def _ratio_bar(log: np.ndarray, critical: pd.Series) -> dict[str, Any]:
     ticks = [t for t in range(-2, 6) if low <= t <= high and t != 0]
     typical = f"{critical.median():.3g}"
     return {
-        "title": {"text": "statistic ÷ critical value", "side": "right", "font": {"size": 13}},
+        "title": {"text": "statistic ÷<br>critical value", "side": "top", "font": {"size": 12}},
         "thickness": 14,
         "outlinewidth": 0,
         "tickvals": [*ticks, 0],
@@ -113,7 +113,7 @@ def state_map(states: pd.DataFrame, concept: str) -> go.Figure:
         z=table.to_numpy(), x=names, y=rows, zmin=0, zmax=1, colorscale=SEQUENTIAL, xgap=2, ygap=1,
         texttemplate="%{z:.2f}" if table.size <= MAX_WRITTEN else None,
         hovertemplate="P(%{y} | %{x}) = %{z:.3f}<extra></extra>", row=2, col=1,
-        colorbar={"title": {"text": "P(member state | state)", "side": "right"}, "thickness": 14, "outlinewidth": 0},
+        colorbar={"title": {"text": "P", "side": "top"}, "thickness": 14, "outlinewidth": 0},
     )  # fmt: skip
     for low, _ in _runs([str(member) for member, _ in table.index])[1:]:
         figure.add_hline(y=low - 0.5, line={"color": PAPER, "width": 4}, row=2, col=1)

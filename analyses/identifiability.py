@@ -3,7 +3,8 @@
 Conventions of the same group's benchmark (CausalVerse): MCC is the mean absolute correlation after linear
 assignment; a block is identified when each side predicts the other by kernel ridge regression, half fitted, half
 scored. All functions take values as rows × latents and are invariant to the order and the sign of the columns; with
-`method="spearman"` also to monotone maps of each column.
+`method="spearman"` also to monotone maps of each column. Pages read the correlations and should not wait for
+scikit-learn: only `block_r2` and `dci` import it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import entropy, ortho_group, rankdata
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.kernel_ridge import KernelRidge
-from sklearn.metrics import r2_score
-from sklearn.model_selection import GridSearchCV, KFold
 
 Floats = NDArray[np.float64]
 Method = Literal["pearson", "spearman"]
@@ -142,6 +139,10 @@ def block_r2(target: ArrayLike, given: ArrayLike, rng: np.random.Generator, max_
     `max_rows`), penalty and width by 3-fold cross-validation on the fitted half over `RIDGE_GRID`. Below 0 when worse
     than the mean. Call it both ways: `given` may hold more than the block, or less. Raises ValueError.
     """
+    from sklearn.kernel_ridge import KernelRidge
+    from sklearn.metrics import r2_score
+    from sklearn.model_selection import GridSearchCV, KFold
+
     y, x = _pair(target, given, ("target", "given"))
     order = rng.permutation(len(y))
     half = len(y) // 2
@@ -173,7 +174,7 @@ def permutation_null(
 def rotation_floor(d: int, rng: np.random.Generator, draws: int = 2_000) -> Chance:
     """MCC of a uniformly random rotation of d independent Gaussian latents: what a block alone already earns.
 
-    1 for d = 1, mean 2√2/π ≈ .900 for d = 2, .828 for 3, .783 for 4. Raises ValueError for d < 1.
+    1 for d = 1, mean 2√2/π ≈ .900 for d = 2, .828 for 3, .773 for 4, .729 for 5. Raises ValueError for d < 1.
     """
     if d < 1:
         raise ValueError(f"A block has one dimension or more, not {d}.")
@@ -206,6 +207,9 @@ def dci(true: ArrayLike, learnt: ArrayLike, rng: np.random.Generator, max_rows: 
     importances, averaged with their sums as weights; completeness the same over learnt latents (base k); with one
     true (one learnt) latent the first (second) is 1 by convention. Raises ValueError.
     """
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.metrics import r2_score
+
     y, x = _pair(true, learnt, ("true", "learnt"))
     order = rng.permutation(len(y))
     half = len(y) // 2

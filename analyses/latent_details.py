@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analyses.figures import (
+    GRID,
     INK,
     MUTED,
     PALETTE,
@@ -127,17 +128,19 @@ def intervention_bars(changes: Frame, name: str, value: float, words: str) -> go
         rows = shown[shown["kind"] == kind]
         colour, pattern = looks.get(kind, (PALETTE[(index + 2) % len(PALETTE)], ""))
         figure.add_bar(
-            x=[[plain(place[t]) for t in rows["target"]], [plain(t) for t in rows["target"]]],
-            y=rows["change"],
+            y=[[plain(place[t]) for t in rows["target"]], [plain(t) for t in rows["target"]]],
+            x=rows["change"],
+            orientation="h",
             name=plain(kind),
             marker={
                 "color": colour,
                 "pattern": {"shape": pattern, "fgcolor": INK, "size": 4},
                 "line": {"width": 0},
             },
-            hovertemplate="%{x}: %{y:+.3f}<extra>%{fullData.name}</extra>",
+            hovertemplate="%{y}: %{x:+.3f}<extra>%{fullData.name}</extra>",
         )
-    figure.update_yaxes(title_text="Change of the mean (sd)", zeroline=True, zerolinecolor=MUTED)
+    figure.update_xaxes(title_text="Change of the mean (sd)", zeroline=True, zerolinecolor=MUTED)
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="", dividercolor=GRID)
     figure.update_layout(barmode="group", bargap=0.3, showlegend=True)
     strongest = shown.loc[shown["change"].abs().idxmax()]
     return finish(
@@ -146,7 +149,7 @@ def intervention_bars(changes: Frame, name: str, value: float, words: str) -> go
         f"{strongest['change']:+.2f}.",
         title=f"do({plain(name)} = {value:+.1f})",
         subtitle=f"mean change of {words}, against leaving it alone",
-        height=430,
+        height=190 + ROW * len(axis),
     )
 
 

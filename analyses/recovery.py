@@ -177,12 +177,12 @@ def score_dots(scores: Frame, methods: Sequence[str], measures: Sequence[str] = 
     names = [method for method in methods if method in set(frame["method"])]
     figure = make_subplots(
         cols=len(shown), shared_yaxes=True, horizontal_spacing=0.06,
-        subplot_titles=[MEASURES[measure][2] for measure in shown],
     )  # fmt: skip
     for column, measure in enumerate(shown, 1):
         place = {"row": 1, "col": column}
         _add_dots(figure, scores, frame[frame["measure"] == measure], measure, place, column == 1)
-        figure.update_xaxes(range=[min(-0.02, float(frame["null"].min())), 1.03], **place)
+        low = min(-0.02, float(frame["null"].min()))
+        figure.update_xaxes(title_text=MEASURES[measure][2], range=[low, 1.03], **place)
         floor = scores["mcc_rotation_floor"].dropna() if measure == "mcc" else []
         if len(floor):
             figure.add_vline(

@@ -1,10 +1,7 @@
 """The picture of the page Causal graph: what is drawn over what, how sure it must be, and its files."""
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
-import networkx as nx
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
@@ -77,7 +74,7 @@ def choose_view(run: Run) -> View:
     """The controls above the graph, and what they ask to be drawn."""
     run_id = run["id"]
     edges, latents = table(run_id, "latent_edges"), table(run_id, "latents")
-    first, second, third, fourth = st.columns([3, 3, 3, 3], vertical_alignment="bottom")
+    first, second, third, fourth = st.columns([5, 8, 6, 6], vertical_alignment="bottom")
     with first:
         drawable = edges[edges["method"] != PC] if len(edges) else edges
         method = method_choice(
@@ -154,8 +151,9 @@ def draw(run: Run, view: View, selected: str | None) -> None:
         selected=selected,
     )  # fmt: skip
     figure.update_layout(uirevision=f"{run['id']} {len(view.nodes)}")
-    picture(figure, view.edges, GRAPH, on_select=on_node, selection_mode="points")
-    _graph_files(to_graph(view.nodes, view.edges))
+    graph = to_graph(view.nodes, view.edges)
+    files = {"dot": lambda: to_dot(graph).encode(), "graphml": lambda: to_graphml(graph).encode()}
+    picture(figure, view.edges, GRAPH, files, on_select=on_node, selection_mode="points")
 
 
 def on_node() -> None:
@@ -164,24 +162,6 @@ def on_node() -> None:
     chosen = [point["customdata"][0] for point in points if point.get("customdata")]
     if chosen and not st.session_state.get("together", False):
         st.session_state["node"] = chosen[0]
-
-
-def _graph_files(graph: nx.DiGraph) -> None:
-    with st.container(horizontal=True, gap="small"):
-        for name, ending, write in (("DOT", "dot", to_dot), ("GraphML", "graphml", to_graphml)):
-            st.download_button(
-                name,
-                partial(_text, write, graph),
-                file_name=f"{GRAPH}.{ending}",
-                key=f"{ending}-{GRAPH}",
-                on_click="ignore",
-                type="tertiary",
-                icon=":material/download:",
-            )
-
-
-def _text(write: Any, graph: nx.DiGraph) -> bytes:
-    return str(write(graph)).encode()
 
 
 def own_graph(run: Run, names: list[str]) -> None:

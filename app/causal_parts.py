@@ -65,13 +65,13 @@ def first_strip(run: Run) -> None:
     figures = _summary(run["id"])
     cells = [
         ("MCC between seeds", figures["seeds"], _between(figures)),
-        ("Its chance", figures["seeds_turned"], _chance(figures)),
+        ("Chance, seeds", figures["seeds_turned"], _chance(figures)),
     ]
     if is_known(run):
         cells += [
             ("MCC with the truth", figures["mcc"], _interval(figures["mcc"])),
             (
-                "Its chance",
+                "Chance, truth",
                 figures["mcc_floor"],
                 f"blocks turned at random; unrelated {_number(figures['mcc_null'])}",
             ),

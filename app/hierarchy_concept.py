@@ -8,8 +8,8 @@ import streamlit as st
 
 from analyses.hierarchy_frames import OURS, latents_of, natural
 from analyses.hierarchy_maps import state_map
-from app.hierarchy_parts import Result, choose
-from app.widgets import PAGES, picture
+from app.hierarchy_parts import Result, choose, pick
+from app.widgets import picture
 
 EXAMPLES = 8
 
@@ -23,22 +23,22 @@ def concept_section(result: Result, method: str, graph: nx.DiGraph, names: dict[
         return
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with left:
-        concept = choose("Concept", concepts, "concept", format_func=lambda name: _words(graph, name))
+        concept = choose("Concept", concepts, "concept")
     own = {seed: old for seed, mine in names.items() for old, new in mine.items() if new == concept}
     with right:
         seed = int(choose("Seed it is read in", [str(one) for one in own], "concept_seed"))
-    members = sorted(graph.successors(concept), key=natural)
-    _members(result, graph, concept, members)
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        members = sorted(graph.successors(concept), key=natural)
+        _members(result, graph, concept, members)
     if method != OURS:
-        st.caption(f"States are estimated for the method “{OURS}” alone.")
+        right.caption(f"States are estimated for the method “{OURS}” alone.")
         return
-    _states(result, seed, own[seed], concept)
-
-
-def _words(graph: nx.DiGraph, concept: str) -> str:
-    count, states = graph.out_degree(concept), graph.nodes[concept]["n_states"]
-    known = f", {states} states" if states else ""
-    return f"{concept}: {count} member{'' if count == 1 else 's'}{known}"
+    with right:
+        states = result.rows("concept_states", seed=seed, concept=own[seed])
+        states = states.assign(member=states["member"].replace(names[seed]))
+        picture(state_map(states, concept), states, "concept-states")
+    _examples(result.rows("concept_examples", seed=seed, concept=own[seed]), concept)
 
 
 def _members(result: Result, graph: nx.DiGraph, concept: str, members: list[str]) -> None:
@@ -60,6 +60,7 @@ def _members(result: Result, graph: nx.DiGraph, concept: str, members: list[str]
     if any(cards):
         frame["card"] = cards
         columns["card"] = st.column_config.LinkColumn(display_text="open card")
+    st.caption(f"{concept} has {len(members)} members.")
     if not frame["group"].any():
         frame = frame.drop(columns="group")
     st.dataframe(frame, hide_index=True, alt=f"Members of {concept}", column_config=columns)
@@ -74,31 +75,21 @@ def card_link(result: Result, member: str) -> str | None:
     return f"features?runs={config['of']}&seed={config['of_seed']}&feature={number[1]}"
 
 
-def _states(result: Result, seed: int, own: str, concept: str) -> None:
-    """How the states of a concept show in its members, and inputs of each state; `own` is its name in the seed."""
-    states = result.rows("concept_states", seed=seed, concept=own)
-    examples = result.rows("concept_examples", seed=seed, concept=own)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        picture(state_map(states, concept), states, "concept-states")
-    with right:
-        if examples.empty:
-            st.caption("No example inputs were stored for this concept.")
-            return
-        numbers = sorted(int(state) for state in examples["state"].unique())
-        state = int(choose("Inputs of state", [str(n) for n in numbers], "concept_state"))
-        part = examples[examples["state"] == state].sort_values("rank").head(EXAMPLES)
-        st.dataframe(
-            part[["row", "text"]].rename(columns={"text": "input"}),
-            hide_index=True,
-            alt=f"Inputs that are most surely in state {state} of {concept}",
-            row_height=56,
-            column_config={"row": st.column_config.NumberColumn(width=60)},
-        )
-    if result.config["source"] == "features":
-        st.page_link(
-            PAGES["features"],
-            label="All features of that run",
-            icon=":material/apps:",
-            query_params={"runs": result.config["of"], "seed": str(result.config["of_seed"])},
-        )
+def _examples(examples: pd.DataFrame, concept: str) -> None:
+    """Inputs that are most surely in a state of the concept."""
+    if examples.empty:
+        st.caption("No example inputs were stored for this concept.")
+        return
+    states = sorted(int(state) for state in examples["state"].unique())
+    state = int(pick("Inputs in state", [str(one) for one in states], "concept_state"))
+    part = examples[examples["state"] == state].sort_values("rank").head(EXAMPLES)
+    st.dataframe(
+        part[["row", "text"]].rename(columns={"text": "input"}),
+        hide_index=True,
+        alt=f"Inputs that are most surely in state {state} of {concept}",
+        row_height=56,
+        column_config={
+            "row": st.column_config.NumberColumn(width=80),
+            "input": st.column_config.TextColumn(width=900),
+        },
+    )

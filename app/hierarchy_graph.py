@@ -45,8 +45,8 @@ def graph_view(result: Result) -> None:
     with first:
         method = choose("Method", result.methods, "method")
     with second:
-        options = [*([ALL] if result.one_world and len(result.seeds) > 1 else []), *map(str, result.seeds)]
-        seed = choose("Seed", options, "seed", format_func=lambda s: s if s == ALL else f"seed {s}")
+        whole = result.one_world and len(result.seeds) > 1
+        seed = choose("Seed", [*([ALL] if whole else []), *map(str, result.seeds)], "seed")
     with third:
         show = pick("Show", SHOW, "show", default="difference") if result.has_truth else "estimate"
     left, middle, right = st.columns([2, 3, 2], vertical_alignment="bottom")
@@ -66,8 +66,8 @@ def graph_view(result: Result) -> None:
             st.caption("A node with several parents stands under the one of the strongest share.")
     else:
         _layers(drawn, show)
-    _notes(result, drawn, show, bool(unreduced))
     _files(shown)
+    _notes(result, drawn, show, bool(unreduced))
     concept_section(result, drawn.method, drawn.estimate, drawn.names)
 
 
@@ -94,7 +94,8 @@ def _drawn(result: Result, method: str, seed: str, truth_name: str, least: float
     if seed != ALL:
         estimate = _own_shares(estimate, graphs[seeds[0]], names[seeds[0]])
     of = "seeds" if seed == ALL else "bootstraps" if bootstraps else ""
-    return Drawn(method, seed, estimate, frames.overlay(estimate, truth, least), names, of)
+    estimate = frames.at_least(estimate, least)
+    return Drawn(method, seed, estimate, frames.overlay(estimate, truth), names, of)
 
 
 def _own_shares(estimate: nx.DiGraph, own: nx.DiGraph, names: dict[str, str]) -> nx.DiGraph:

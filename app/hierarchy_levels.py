@@ -5,7 +5,6 @@ import streamlit as st
 
 from analyses.hierarchy_diffusion import (
     EFFECTIVE,
-    ENERGIES,
     jacobian_figure,
     last_effective,
     level_gap,
@@ -88,12 +87,7 @@ def orders(result: Result) -> None:
         return
     left, right = st.columns([2, 1], vertical_alignment="bottom")
     with left:
-        kind = pick(
-            "Images with",
-            shown_energies(samples),
-            "energies",
-            format_func=lambda name: ENERGIES[name].lower(),
-        )
+        kind = pick("Energies of the images", shown_energies(samples), "energies")
     with right:
         seed = int(choose("Seed", [str(s) for s in sorted(samples["seed"].unique())], "image_seed"))
     part = samples[(samples["seed"] == seed) & (samples["energies"] == kind)]

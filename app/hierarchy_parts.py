@@ -70,7 +70,9 @@ class Result:
         return len(set(worlds(self.nodes, self.edges).values())) < 2
 
     def graph(self, method: str, seed: int) -> nx.DiGraph:
-        return hierarchy(self.nodes, self.edges, method, seed)
+        """A method's graph of a seed; known groups of variables are kept where they are not read off the truth."""
+        nodes = self.nodes.assign(group="") if self.has_truth else self.nodes
+        return hierarchy(nodes, self.edges, method, seed)
 
 
 def pick(label: str, options: Sequence[Any], key: str, *, default: Any = None, **more: Any) -> Any:
@@ -114,7 +116,7 @@ def strip(result: Result) -> None:
         cells.append(
             ("Known groups", found["factors"], "adjusted Rand index of the clusters with the named groups")
         )
-        cells.append(("Chance", found["chance"], "adjusted Rand index of shuffled groups"))
+        cells.append(("Chance", 0.0, "the index is 0 on average for groups that know nothing"))
     for column, (name, value, note) in zip(st.columns(len(cells)), cells, strict=True):
         column.metric(name, "–" if value is None else f"{value:.3f}")
         column.caption(note)

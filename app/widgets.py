@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count, islice
 from pathlib import PurePath
@@ -184,8 +184,14 @@ def literal(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>$:~#|])", r"\\\1", text)
 
 
-def picture(figure: go.Figure, frame: pd.DataFrame, name: str, **chart: Any) -> None:
-    """A figure with its exports: SVG, PDF and PNG of this very figure, CSV of the frame behind it."""
+LABELS = {"graphml": "GraphML"}
+Files = dict[str, Callable[[], bytes]]  # by ending
+
+
+def picture(
+    figure: go.Figure, frame: pd.DataFrame, name: str, files: Files | None = None, **chart: Any
+) -> None:
+    """A figure with its exports: SVG, PDF and PNG of this very figure, CSV of the frame behind it, and more `files`."""
     selects = chart.get("selection_mode", ())
     unused = [
         f"{button}2d" for mode, button in (("box", "select"), ("lasso", "lasso")) if mode not in selects
@@ -200,26 +206,18 @@ def picture(figure: go.Figure, frame: pd.DataFrame, name: str, **chart: Any) -> 
     )
     formats = ["svg", "pdf", "png"] if has_browser() else []
     with st.container(horizontal=True, gap="small"):
-        for format in formats:
+        rendered = {format: partial(_rendered, figure, format) for format in formats}
+        for ending, content in {**rendered, "csv": partial(to_csv, frame), **(files or {})}.items():
             st.download_button(
-                format.upper(),
-                partial(_rendered, figure, format),
-                file_name=f"{name}.{format}",
-                key=f"{format}-{name}",
+                LABELS.get(ending, ending.upper()),
+                content,
+                file_name=f"{name}.{ending}",
+                mime="text/csv" if ending == "csv" else None,
+                key=f"{ending}-{name}",
                 on_click="ignore",
                 type="tertiary",
                 icon=":material/download:",
             )
-        st.download_button(
-            "CSV",
-            partial(to_csv, frame),
-            file_name=f"{name}.csv",
-            mime="text/csv",
-            key=f"csv-{name}",
-            on_click="ignore",
-            type="tertiary",
-            icon=":material/download:",
-        )
     if not formats:
         st.caption(
             "PDF and PNG files need Chrome or Chromium on the engine's machine; the camera button above the picture saves an SVG without it."

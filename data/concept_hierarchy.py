@@ -135,12 +135,19 @@ def _try_table(
     for place in product(range(n_states), repeat=n_parents):
         for row in generator.dirichlet(np.full(n_states, CONCENTRATION), size=TRIES):
             table[place] = FLOOR + (1 - n_states * FLOOR) * row
-            lines = (table[(*place[:a], slice(place[a] + 1), *place[a + 1 :])] for a in range(n_parents))
+            lines = (_line(table, place, parent) for parent in range(n_parents))
             if all(row_spread(line) >= row_distance for line in lines):
                 break
         else:
             return None
     return table
+
+
+def _line(table: Floats, place: tuple[int, ...], parent: int) -> Floats:
+    """Rows drawn so far that differ from the one at `place` in the state of one parent, itself included."""
+    index: list[int | slice] = list(place)
+    index[parent] = slice(place[parent] + 1)
+    return table[tuple(index)]
 
 
 def row_spread(rows: Floats) -> float:

@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 SIDE = 8
 BLOB, STRIPES, NOISE = 2.2, 0.07, 0.02
-BLOB_WIDTH = 2.0
+BLOB_WIDTH = 1.2
 THICKNESSES = 3
 
 

@@ -181,10 +181,10 @@ def _cell_table(stream: bytes) -> pd.DataFrame:
     """
     numbers: list[bytes] = []
     names: list[str] = []
-    for opcode, argument, _ in pickletools.genops(stream):
-        if opcode.name == "BYTEARRAY8":
+    for _, argument, _ in pickletools.genops(stream):
+        if isinstance(argument, bytearray):
             numbers.append(bytes(argument))
-        elif opcode.name == "SHORT_BINUNICODE" and (names or argument == "rownames"):
+        elif isinstance(argument, str) and (names or argument == "rownames"):
             names.append(argument)
     columns = {}
     for block, kind, places in ((numbers[0], "<f8", numbers[1]), (numbers[2], "<i8", numbers[3])):
@@ -201,11 +201,12 @@ def _phenotypes(
     raw = pd.DataFrame({column: s for columns in values.values() for column, s in columns.items()})
     complete = raw.notna().all(axis=1).to_numpy()
     scores = rank_normal(raw[complete].to_numpy(dtype=np.float64))
+    design = np.empty((len(scores), 0))
+    covariates: tuple[str, ...] = ()
     if age is not None and sex is not None:
-        scores = residuals(scores, _design(age[complete], sex[complete]))
-    frame = pd.DataFrame(scores, columns=list(raw))
+        design, covariates = _design(age[complete], sex[complete]), COVARIATES
+    frame = pd.DataFrame(residuals(scores, design), columns=list(raw))
     asset = ASSETS[name]
-    covariates = COVARIATES if age is not None else ()
     return Phenotypes(
         name, asset.tier, asset.licence, frame, modalities, covariates, len(raw), int(complete.sum())
     )

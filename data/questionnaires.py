@@ -7,6 +7,7 @@ user's to place.
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -60,12 +61,18 @@ def _bfi() -> Questionnaire:
     )
 
 
-def _burnout() -> Questionnaire:
+def burnout_file() -> Path:
+    """Where the user's copy of the burnout table lies. Raises AssetMissing."""
     path = cache_dir() / "corpora" / BURNOUT_FILE
     if not path.exists():
         raise AssetMissing(
             f"{BURNOUT_FILE} is not on this machine; put Data/{BURNOUT_FILE} of the repository {BURNOUT_REPOSITORY} at {path}."
         )
+    return path
+
+
+def _burnout() -> Questionnaire:
+    path = burnout_file()
     answers = pd.read_csv(path)
     if answers.shape != BURNOUT_SHAPE:
         raise AssetMissing(

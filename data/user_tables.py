@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 MAX_BYTES = 200_000_000
@@ -136,9 +137,10 @@ def _checked_names(names: Sequence[str], file: Path) -> list[str]:
 def _raw(file: Path, wanted: list[str]) -> pd.DataFrame:
     if file.suffix.lower() == ".parquet":
         return _parquet(file).read(columns=wanted).to_pandas()
+    wanted_only = arrow_csv.ConvertOptions(include_columns=wanted, strings_can_be_null=True)
     try:
-        return pd.read_csv(file, usecols=wanted, encoding="utf-8-sig", low_memory=False)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        return arrow_csv.read_csv(file, convert_options=wanted_only).to_pandas()
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file.name} cannot be read as CSV ({error}); save it again as one.") from None
 
 

@@ -1,6 +1,7 @@
 """The registry: one line per study."""
 
 from engine.studies.base import Study
+from engine.studies.concept_hierarchy import ConceptHierarchy
 from engine.studies.sae_consistency import SaeConsistency
 
 STUDIES: dict[str, Study] = {study.name: study for study in (SaeConsistency(),)}

@@ -187,7 +187,9 @@ def test_dci_tells_split_from_merged_latents() -> None:
         (np.zeros((5, 1)), np.zeros((6, 1)), "same rows"),
     ],
 )
-def test_unusable_tables_are_refused_in_a_sentence(true: np.ndarray, learnt: np.ndarray, sentence: str) -> None:
+def test_unusable_tables_are_refused_in_a_sentence(
+    true: np.ndarray, learnt: np.ndarray, sentence: str
+) -> None:
     with pytest.raises(ValueError, match=sentence):
         mean_correlation(true, learnt)
     with pytest.raises(ValueError, match=sentence):

@@ -114,7 +114,7 @@ def _method(
     ranked = correlations(values, learnt, "spearman")
     score = mean_correlation(values, learnt, "spearman").value
     for i, (latent, modality) in enumerate(truth):
-        name, id = latent, f"{modality}{i + 1}"
+        name, id = latent, latent_id(truth, i)
         rows.setdefault("latents", []).append(
             (
                 seed,
@@ -156,12 +156,19 @@ def _method(
     rows.setdefault("graph_scores", []).append((seed, method, f1, f1, f1, f1, 1, len(links), 0.2))
 
 
+def latent_id(truth: list[tuple[str, str]], place: int) -> str:
+    """Learnt latents are numbered within their modality, the other way round than the true ones."""
+    modality = truth[place][1]
+    block = [i for i, (_, other) in enumerate(truth) if other == modality]
+    return f"{modality}{len(block) - block.index(place)}"
+
+
 def _details(
     rows: dict[str, list[Any]], seed: int, truth: list[tuple[str, str]], values: np.ndarray, known: bool
 ) -> None:
     """Loadings, partial dependence and interventions of every latent of ours."""
-    for i, (_, modality) in enumerate(truth):
-        id = f"{modality}{i + 1}"
+    for i in range(len(truth)):
+        id = latent_id(truth, i)
         for j, (target, other) in enumerate(truth):
             variable = f"{other} variable {target}"
             size = float(np.corrcoef(values[:, i], values[:, j])[0, 1])

@@ -188,7 +188,7 @@ def diffusion_rows(seeds: tuple[int, ...]) -> Rows:
     draw = np.random.default_rng(0)
     for seed in seeds:
         for (energies, concept), end in ends.items():
-            for start in np.linspace(0, 1, 11):
+            for start in (round(0.1 * i, 1) for i in range(11)):
                 match = 0.25 + 0.73 / (1 + np.exp((start - end) * 14)) + 0.005 * seed
                 rows["diffusion_levels"].append(
                     {

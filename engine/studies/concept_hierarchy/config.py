@@ -36,7 +36,13 @@ class Config(StudyConfig):
         only_if=WORLD,
     )
     n_states: int = form_field(
-        "States of every variable of the world.", group="Data", default=3, unit="states", only_if=WORLD, ge=2, le=5
+        "States of every variable of the world.",
+        group="Data",
+        default=3,
+        unit="states",
+        only_if=WORLD,
+        ge=2,
+        le=5,
     )
     row_distance: float = form_field(
         "How far each state of a parent moves the law of its child, from 0 to 1 (total variation with two states).",
@@ -206,6 +212,14 @@ class Config(StudyConfig):
         only_if=IMAGES,
         ge=1,
         le=200_000,
+    )
+    prediction: Literal["noise", "velocity"] = form_field(
+        "What the denoiser predicts: the noise, as Stable Diffusion does, or the velocity, which keeps the image's share of "
+        "the loss at high noise.",
+        group="Diffusion",
+        default="noise",
+        only_if=IMAGES,
+        advanced=True,
     )
     n_generated: int = form_field(
         "Images generated for every point of a curve.",

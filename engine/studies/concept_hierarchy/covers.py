@@ -7,7 +7,8 @@ from math import prod
 
 from engine.studies.concept_hierarchy.rank import RankTest, RankTester, Side
 
-WIDTH = 64
+WIDTH = 27
+Halves = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ def leaves_of(covers: Iterable[Cover]) -> tuple[int, ...]:
     return tuple(sorted(leaf for cover in covers for leaf in cover.leaves))
 
 
+def deal(branches: Iterable[Iterable[int]]) -> Halves:
+    """Branches in two parts with about as many leaves: the longest first, each to the part with fewer so far."""
+    parts: tuple[list[int], list[int]] = ([], [])
+    for branch in sorted((sorted(branch) for branch in branches), key=lambda leaves: (-len(leaves), leaves)):
+        min(parts, key=len).extend(branch)
+    return tuple(sorted(parts[0])), tuple(sorted(parts[1]))
+
+
 def size_of(covers: Iterable[Cover]) -> int:
     """Number of variables in `covers`."""
     return sum(cover.size for cover in covers)
@@ -66,57 +75,52 @@ class Evidence:
         return self.deficient(a, b, 0).accepted
 
     def separated(self, a: Sequence[Cover], b: Sequence[Cover], given: Sequence[Cover]) -> RankTest:
-        """Test that the variables of `given` separate `a` from `b`.
+        """Test that the variables of `given` separate `a` from `b`; the smaller p-value of up to two tables.
 
-        Every latent of `given` stands on both sides through disjoint halves of its leaves, an observed one itself. A
-        single latent may bring all its leaves; several need their joint state, and so the best leaf of each half.
+        Every latent of `given` stands on both sides through disjoint halves of its leaves, an observed one itself. One
+        table holds all leaves by themselves (a single latent only), one the joint state of a leaf of every latent with
+        each of the leaves of `a` and `b`: effects that cancel on average show only there. The halves are dealt
+        out one way and, where that is refused, the other way; the larger p-value counts.
         """
         observed = [cover.leaves[0] for cover in given if cover.observed]
         latent = [cover for cover in given if not cover.observed]
         halves = [self.halves(cover) for cover in latent]
-        n_latents = size_of(latent)
-        if n_latents == 1 and not observed or self.n_states is None:
-            sides = [leaves_of(group) for group in (a, b)]
-            left, right = (
-                Side(plain=tuple(sorted({*side, *observed, *(leaf for pair in halves for leaf in pair[i])})))
-                for i, side in enumerate(sides)
-            )
-        else:
-            left, right = (
-                self._joint(group, i, list(zip(latent, halves, strict=True)), observed)
-                for i, group in enumerate((a, b))
-            )
-        return self._test(left, right, self.bound(n_latents, observed))
+        rank = self.bound(size_of(latent), observed)
+        builds = [self._plain] if self.n_states is None or (not observed and size_of(latent) == 1) else []
+        builds += [self._joint] if self.n_states is not None else []
+        results = []
+        for one in (0, 1) if latent else (0,):
+            sides = [(build(a, halves, one, observed), build(b, halves, 1 - one, observed)) for build in builds]
+            results.append(min((self._test(*pair, rank) for pair in sides), key=lambda result: result.p_value))
+            if results[-1].accepted:
+                break
+        return max(results, key=lambda result: result.p_value)
 
-    def _joint(
-        self,
-        group: Sequence[Cover],
-        which: int,
-        given: list[tuple[Cover, tuple[tuple[int, ...], tuple[int, ...]]]],
-        observed: Sequence[int],
-    ) -> Side:
-        joint = list(observed)
-        for cover, pair in given:
-            joint += self._best(pair[which], pair[1 - which], cover.size)
-        width = prod(self.tester.support(column) for column in joint)
-        others = tuple(leaf for cover, _ in given for leaf in cover.leaves)
-        room = max(1, (WIDTH // width - 1) // max(1, (self.n_states or 2) - 1))
-        return Side(tuple(sorted(joint)), tuple(sorted(self._best(leaves_of(group), others, room))))
+    def _plain(self, group: Sequence[Cover], halves: list[Halves], which: int, observed: list[int]) -> Side:
+        given = (leaf for pair in halves for leaf in pair[which])
+        return Side(plain=tuple(sorted({*leaves_of(group), *observed, *given})))
 
-    def _best(self, leaves: Sequence[int], against: Sequence[int], count: int) -> list[int]:
-        """The `count` leaves that depend most on the columns `against`."""
-        if len(leaves) <= count or not against:
-            return list(leaves)[:count]
+    def _joint(self, group: Sequence[Cover], halves: list[Halves], which: int, observed: list[int]) -> Side:
+        given = [leaf for pair in halves for leaf in self._best(pair[which], pair[1 - which])[:1]]
+        joint = tuple(sorted({*observed, *given}))
+        leaves = self._best(leaves_of(group), [*observed, *(leaf for pair in halves for leaf in pair[1 - which])])
+        room = WIDTH // prod(self.tester.support(column) for column in joint) - 1
+        count = max(1, room // max(self.tester.support(leaf) - 1 for leaf in leaves))
+        return Side(joint, tuple(sorted(leaves[:count])))
+
+    def same(self, a: Halves, b: Halves, n_latents: int) -> RankTest:
+        """Test that two latents are one: that `n_latents` separate the first halves around them from the second."""
+        sides = [Side(plain=tuple(sorted((*one, *other)))) for one, other in zip(a, b, strict=True)]
+        return self._test(sides[0], sides[1], self.bound(n_latents))
+
+    def _best(self, leaves: Sequence[int], against: Sequence[int]) -> list[int]:
+        """Leaves by how much they depend on the columns `against`, most first."""
         other = Side(plain=tuple(sorted(against)))
-        return sorted(leaves, key=lambda leaf: -self.tester.association(Side(plain=(leaf,)), other))[:count]
+        return sorted(leaves, key=lambda leaf: -self.tester.association(Side(plain=(leaf,)), other))
 
-    def halves(self, cover: Cover) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The leaves of a latent cover in two parts that only meet in it: its children, dealt out by size."""
-        parts: tuple[list[Cover], list[Cover]] = ([], [])
-        for child in sorted(cover.children, key=lambda child: (-len(child.leaves), child.leaves)):
-            smaller = min(parts, key=lambda part: len(leaves_of(part)))
-            smaller.append(child)
-        return leaves_of(parts[0]), leaves_of(parts[1])
+    def halves(self, cover: Cover) -> Halves:
+        """The leaves of a latent cover in two parts that only meet in it: those of its children, dealt out."""
+        return deal([child.leaves for child in cover.children])
 
     def states_of(self, cover: Cover, columns: int) -> int:
         """States of one latent: the least rank, up to the assumed one, of half its leaves against all other columns."""

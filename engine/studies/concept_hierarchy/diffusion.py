@@ -6,7 +6,7 @@ How early a concept must be injected also depends on the energy of its pattern; 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from analyses.streams import stream_seed
 from data.concept_images import SIDE, ConceptImages
 
+Prediction = Literal["noise", "velocity"]
+
 TIMESTEPS = 100
-BETAS = (1e-4, 0.25)
+BETAS = (1e-4, 0.15)
 WIDTH, EMBEDDING = 256, 32
 DROPPED = 0.3
 BATCH, LEARNING_RATE = 256, 1e-3
@@ -29,7 +31,7 @@ CONCEPTS, ORDERS = ("high", "low"), {"high first": (0.0, SECOND), "low first": (
 
 
 class Denoiser(nn.Module):
-    """Noise predicted from a noisy image (B × 64), its timestep and two concepts (B), `n_high` / `n_low` for none."""
+    """What is predicted of a noisy image (B × 64), its timestep and two concepts (B), `n_high` / `n_low` for none."""
 
     def __init__(self, n_high: int, n_low: int) -> None:
         super().__init__()
@@ -51,11 +53,16 @@ class Denoiser(nn.Module):
 class Diffusion:
     """One denoiser of one seed, trained step by step; `tensors` and `load` make it resumable bit by bit.
 
-    Weights and batches come from streams of their own, each step's from the seed and the step's number.
+    It predicts the noise ε, as Stable Diffusion in the paper does, or the velocity √ᾱ ε − √(1 − ᾱ) x (Salimans & Ho
+    2022). Both have the same optimum, but at high noise an error in ε is a large error in the image. Weights and
+    batches come from streams of their own, each step's from the seed and the step's number.
     """
 
-    def __init__(self, data: ConceptImages, seed: int, n_steps: int) -> None:
+    def __init__(
+        self, data: ConceptImages, seed: int, n_steps: int, prediction: Prediction = "noise"
+    ) -> None:
         self.data, self.seed, self.n_steps, self.step = data, seed, n_steps, 0
+        self.prediction = prediction
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed("diffusion weights", seed))
             self.model = Denoiser(data.n_high, data.n_low)
@@ -66,7 +73,7 @@ class Diffusion:
         self.kept = torch.cumprod(1 - self.betas, dim=0)
 
     def advance(self) -> float:
-        """One optimiser step on a random batch; the mean squared error of the predicted noise."""
+        """One optimiser step on a random batch; the mean squared error of what is predicted."""
         generator = self._generator("diffusion batch", self.step)
         rows = torch.randint(len(self.images), (BATCH,), generator=generator)
         t = torch.randint(TIMESTEPS, (BATCH,), generator=generator)
@@ -74,10 +81,15 @@ class Diffusion:
         dropped = torch.rand(2, BATCH, generator=generator) < DROPPED
         nulls = torch.tensor([[self.data.n_high], [self.data.n_low]])
         high, low = torch.where(dropped, nulls, self.concepts[:, rows])
+        x = self.images[rows]
         for group in self.optimiser.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, 4 * (1 - self.step / self.n_steps))
         with torch.enable_grad():
-            loss = (self.model(self.noisy(self.images[rows], t, noise), t, high, low) - noise).square().mean()
+            loss = (
+                (self.model(self.noisy(x, t, noise), t, high, low) - self._target(x, t, noise))
+                .square()
+                .mean()
+            )
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
@@ -88,6 +100,19 @@ class Diffusion:
         """Images (B × 64) at timestep `t` (B) of the forward process."""
         kept = self.kept[t][:, None]
         return kept.sqrt() * x + (1 - kept).sqrt() * noise
+
+    def _target(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        if self.prediction == "noise":
+            return noise
+        kept = self.kept[t][:, None]
+        return kept.sqrt() * noise - (1 - kept).sqrt() * x
+
+    def _noise_in(self, x: Tensor, t: int, high: Tensor, low: Tensor) -> Tensor:
+        """The noise ε̂ (B × 64) that the model sees in images at timestep t."""
+        found = self.model(x, torch.full((len(x),), t), high, low)
+        if self.prediction == "noise":
+            return found
+        return self.kept[t].sqrt() * found + (1 - self.kept[t]).sqrt() * x
 
     def _generator(self, name: str, *numbers: int) -> torch.Generator:
         return torch.Generator().manual_seed(stream_seed(name, self.seed, *numbers))
@@ -122,7 +147,7 @@ class Diffusion:
             t = TIMESTEPS - 1 - done
             given = [done >= round(start * TIMESTEPS) for start in starts]
             h, lo = high if given[0] else nulls[0], low if given[1] else nulls[1]
-            noise = self.model(x, torch.full((n,), t), h, lo)
+            noise = self._noise_in(x, t, h, lo)
             x = (x - self.betas[t] / (1 - self.kept[t]).sqrt() * noise) / (1 - self.betas[t]).sqrt()
             if t:
                 x = x + self.betas[t].sqrt() * torch.randn(n, PIXELS, generator=generator)
@@ -166,7 +191,13 @@ def order_rows(diffusion: Diffusion, n: int) -> tuple[list[dict[str, Any]], list
             for i, concept in enumerate(CONCEPTS)
         ]
         samples += [
-            {**base, "sample": i, "row": row, "column": column, "value": float(images[i, row * SIDE + column])}
+            {
+                **base,
+                "sample": i,
+                "row": row,
+                "column": column,
+                "value": float(images[i, row * SIDE + column]),
+            }
             for i in range(min(SHOWN, n))
             for row in range(SIDE)
             for column in range(SIDE)
@@ -175,7 +206,7 @@ def order_rows(diffusion: Diffusion, n: int) -> tuple[list[dict[str, Any]], list
 
 
 def jacobian_rows(diffusion: Diffusion) -> list[dict[str, Any]]:
-    """Table `jacobian_sparsity` without energies: share of entries of |∂ε̂/∂x_t| below the median over all timesteps.
+    """Table `jacobian_sparsity` without energies: share of entries of |∂ prediction / ∂x_t| below the median over all timesteps.
 
     A stand-in for the paper's attention sparsity (Fig. A4): the denoiser here has no attention.
     """

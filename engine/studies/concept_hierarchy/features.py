@@ -78,7 +78,12 @@ def _encode(run: "Run", of: "OfRun") -> tuple[Ints, Floats]:
                 raise Stopped
             run.progress(start, rows.n_rows, stage)
             batch = np.arange(start, min(start + BATCH, rows.n_rows))
-            z = sae.encode(torch.from_numpy(rows.gather(batch)).to(of.device)).cpu().numpy().astype(np.float64)
+            z = (
+                sae.encode(torch.from_numpy(rows.gather(batch)).to(of.device))
+                .cpu()
+                .numpy()
+                .astype(np.float64)
+            )
             if len(chosen):
                 kept.append(z[:, chosen])
             else:
@@ -93,6 +98,8 @@ def _chosen(config: Config, frequency: Floats, variance: Floats) -> Ints:
     """The features to read, in the order of their numbers. Raises UserError when too few of them vary."""
     varies = np.flatnonzero((frequency > 0) & (frequency < 1))
     if len(varies) < config.n_features:
-        raise UserError("n_features", f"only {len(varies)} features are active at some tokens; lower n_features.")
+        raise UserError(
+            "n_features", f"only {len(varies)} features are active at some tokens; lower n_features."
+        )
     rank = np.abs(frequency - 0.5) if config.chosen_by == "frequency" else -variance
     return np.sort(varies[np.argsort(rank[varies], kind="stable")[: config.n_features]])

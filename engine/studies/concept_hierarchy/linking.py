@@ -10,7 +10,7 @@ from itertools import combinations, permutations
 
 import networkx as nx
 
-from engine.studies.concept_hierarchy.covers import Cover, Evidence
+from engine.studies.concept_hierarchy.covers import Cover, Evidence, deal
 
 MAX_GIVEN = 2
 Separators = dict[frozenset[Cover], frozenset[Cover]]
@@ -50,9 +50,55 @@ def _separator(
     best: tuple[float, frozenset[Cover]] | None = None
     for given in sorted(sets, key=lambda covers: [cover.leaves for cover in covers]):
         result = evidence.separated([a], [b], given)
-        if result.dof and result.accepted and (best is None or result.p_value > best[0]):
+        if result.stands and (best is None or result.p_value > best[0]):
             best = result.p_value, frozenset(given)
     return best[1] if best else None
+
+
+def hang(core: nx.Graph) -> nx.Graph:
+    """`core` with everything below its covers."""
+    skeleton = nx.Graph(core)
+    waiting = list(core)
+    while waiting:
+        cover = waiting.pop()
+        skeleton.add_edges_from((cover, child) for child in cover.children)
+        waiting += cover.children
+    return skeleton
+
+
+def contract(skeleton: nx.Graph, separators: Separators, evidence: Evidence) -> tuple[nx.Graph, Separators]:
+    """`skeleton` after adjacent latents that no test tells apart have become one, the most alike first.
+
+    One false rejection can split a latent into two. Only edges whose removal parts the graph are tried, and only
+    latents with two branches or more besides each other.
+    """
+    while True:
+        best: tuple[tuple[float, float], Cover, Cover] | None = None
+        for a, b in sorted(nx.bridges(skeleton), key=lambda edge: sorted(cover.leaves for cover in edge)):
+            around = _branches(skeleton, a, b), _branches(skeleton, b, a)
+            if a.observed or b.observed or a.size != b.size or min(map(len, around)) < 2:
+                continue
+            result = evidence.same(deal(around[0]), deal(around[1]), a.size)
+            if result.stands and (best is None or result.strength > best[0]):
+                best = result.strength, a, b
+        if best is None:
+            return skeleton, separators
+        _, a, b = best
+        merged = Cover.over(a.size, {*a.children, *b.children} - {a, b})
+        names = {cover: merged if cover in (a, b) else cover for cover in skeleton}
+        skeleton = nx.Graph((names[u], names[v]) for u, v in skeleton.edges if {u, v} != {a, b})
+        separators = {
+            frozenset(names[cover] for cover in pair): frozenset(names[cover] for cover in given)
+            for pair, given in separators.items()
+        }
+
+
+def _branches(skeleton: nx.Graph, node: Cover, other: Cover) -> list[list[int]]:
+    """Columns in each part of the graph that only `node` holds together, without the part of `other`."""
+    rest = skeleton.subgraph(set(skeleton) - {node})
+    near = set(skeleton[node])
+    parts = (part for part in nx.connected_components(rest) if part & near and other not in part)
+    return [leaves for part in parts if (leaves := [c.leaves[0] for c in part if c.observed])]
 
 
 def directions(skeleton: nx.Graph, separators: Separators) -> nx.DiGraph:

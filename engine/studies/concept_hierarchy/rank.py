@@ -8,7 +8,7 @@ variable's own indicators. Tables of many variables therefore never explode.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -40,6 +40,16 @@ class RankTest:
     def accepted(self) -> bool:
         """Whether "rank ≤ r" stands."""
         return self.statistic <= self.critical
+
+    @property
+    def stands(self) -> bool:
+        """Whether the test could have failed and did not."""
+        return self.dof > 0 and self.accepted
+
+    @property
+    def strength(self) -> tuple[float, float]:
+        """Order of tests by what speaks for "rank ≤ r": the p-value, then the statistic for its critical value."""
+        return self.p_value, -self.statistic / self.critical
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,7 @@ class RankTester:
         self.statistic, self.alpha, self.tests = statistic, alpha, 0
         self.blocks = self._encode(states)
         ends = np.cumsum([0, *(block.shape[1] for block in self.blocks)])
-        self._places = [np.arange(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        self._places = [np.arange(a, b) for a, b in pairwise(ends)]
         self._main = np.concatenate(self.blocks, axis=1)
         self._gram = self._main.T @ self._main / self.n
         self._with_main: dict[Side, Floats] = {}
@@ -96,7 +106,9 @@ class RankTester:
     def test(self, a: Side, b: Side, rank: int) -> RankTest:
         """Test that `a` against `b` has rank ≤ `rank`."""
         self.tests += 1
-        value, dof = (self._bartlett if self.statistic == "bartlett" else self._kleibergen_paap)(a, b, rank - 1)
+        value, dof = (self._bartlett if self.statistic == "bartlett" else self._kleibergen_paap)(
+            a, b, rank - 1
+        )
         if dof == 0:
             return RankTest(0.0, 0, 1.0, 0.0)
         return RankTest(value, dof, float(chi2.sf(value, dof)), float(chi2.isf(self.alpha, dof)))

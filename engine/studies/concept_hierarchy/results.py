@@ -92,7 +92,12 @@ def _edge(seed: int, method: str, source: str, target: str) -> dict[str, Any]:
 
 
 def edge_rows(
-    graph: nx.DiGraph, observed: Sequence[str], known: Known, shares: Mapping[Any, float] | None, method: str, seed: int
+    graph: nx.DiGraph,
+    observed: Sequence[str],
+    known: Known,
+    shares: Mapping[Any, float] | None,
+    method: str,
+    seed: int,
 ) -> Rows:
     """Rows of `hierarchy_edges`; latents keep the estimate's names, `in_truth` compares skeletons after matching."""
     true: set[frozenset[str]] = set()
@@ -190,7 +195,12 @@ def member_rows(graph: nx.DiGraph, observed: Sequence[str], method: str, seed: i
 
 
 def concept_rows(
-    found: Discovery, sample: Sample, states: NDArray[np.int64], names: Sequence[str], source: Source, seed: int
+    found: Discovery,
+    sample: Sample,
+    states: NDArray[np.int64],
+    names: Sequence[str],
+    source: Source,
+    seed: int,
 ) -> dict[str, Rows]:
     """Rows of `concept_states` and `concept_examples`: a latent-class model of each concept's members.
 

@@ -5,7 +5,8 @@ The control flow is that of rank-based latent causal discovery (RLCD, Dong et al
 1. Attach: an active variable that one cover separates from all others hangs below that cover.
 2. Group: k + 1 active variables of which k latents can separate them from the others are children of a new cover;
    groups that overlap are joined, best first, as long as the joint test stands. k starts anew at 1 after each find.
-3. Link: what is left is linked as PC links variables, with ranks as tests of conditional independence (`linking`).
+3. Link: what is left is linked as PC links variables, with ranks as tests of conditional independence, and
+   adjacent latents that no test tells apart become one (`linking`).
 
 Every test is made at level `alpha`, without correction for their number: a true group of m variables is supported by
 m (m − 1) / 2 pairs, so one false rejection is healed by the others, while a stricter level would cost power, and a false
@@ -19,10 +20,10 @@ from itertools import combinations
 import networkx as nx
 import numpy as np
 
-from engine.studies.concept_hierarchy.covers import Cover, Evidence, estimate_states, leaves_of, size_of
-from engine.studies.concept_hierarchy.linking import link
+from engine.studies.concept_hierarchy.covers import Cover, Evidence, estimate_states, size_of
+from engine.studies.concept_hierarchy.linking import contract, hang, link
 from engine.studies.concept_hierarchy.ordering import assemble, natural
-from engine.studies.concept_hierarchy.rank import JOINT, RankTest, RankTester, Statistic
+from engine.studies.concept_hierarchy.rank import JOINT, RankTester, Statistic
 
 Strength = tuple[float, float]
 
@@ -66,7 +67,9 @@ def discover(
 def in_order(states: np.ndarray, names: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Names in natural order and the columns with them. Raises ValueError for names that cannot be used."""
     if len(names) != states.shape[1] or len(set(names)) != len(names):
-        raise ValueError(f"{states.shape[1]} columns need as many different names; {len(set(names))} were given.")
+        raise ValueError(
+            f"{states.shape[1]} columns need as many different names; {len(set(names))} were given."
+        )
     places = sorted(range(len(names)), key=lambda j: natural(names[j]))
     return [names[j] for j in places], states[:, places]
 
@@ -81,7 +84,7 @@ def search(evidence: Evidence, names: Sequence[str], max_k: int) -> Discovery:
         found = attach(active, evidence) or group(active, evidence, k)
         active, k = (found, 1) if found else (active, k + 1)
     core, separators = link(active, evidence)
-    graph, covers = assemble(core, separators, names)
+    graph, covers = assemble(*contract(hang(core), separators, evidence), names)
     n_states = {latent: evidence.states_of(cover, len(names)) for latent, cover in covers.items()}
     return Discovery(graph, n_states, evidence.tester.tests)
 
@@ -95,8 +98,8 @@ def attach(active: list[Cover], evidence: Evidence) -> list[Cover] | None:
             if not rest or evidence.independent([node], [target]):
                 continue
             result = evidence.separated([node], rest, [target])
-            if stands(result) and (best is None or strength(result) > best[0]):
-                best = strength(result), node, target
+            if result.stands and (best is None or result.strength > best[0]):
+                best = result.strength, node, target
     if best is None:
         return None
     _, node, target = best
@@ -136,8 +139,8 @@ def _deficient(
             continue
         result = evidence.deficient(candidate, rest, k)
         informative = informative or result.dof > 0
-        if stands(result) and not _explained(candidate, rest, evidence, k):
-            found[frozenset(candidate)] = strength(result)
+        if result.stands and not _explained(candidate, rest, evidence, k):
+            found[frozenset(candidate)] = result.strength
     return found, informative
 
 
@@ -150,11 +153,11 @@ def _explained(candidate: Sequence[Cover], rest: list[Cover], evidence: Evidence
         return True
     for size in range(1, k + 1):
         for subset in combinations(candidate, size):
-            if size_of(subset) <= k and stands(evidence.deficient(subset, rest, size_of(subset) - 1)):
+            if size_of(subset) <= k and evidence.deficient(subset, rest, size_of(subset) - 1).stands:
                 return True
     for cover in (cover for cover in rest if not cover.observed and cover.size <= k):
         others = [other for other in rest if other != cover]
-        if others and stands(evidence.separated(candidate, others, [cover])):
+        if others and evidence.separated(candidate, others, [cover]).stands:
             return True
     return False
 
@@ -174,13 +177,3 @@ def _fits(
         return evidence.deficient(members, rest, k).accepted
     sets = [frozenset(one) for one in combinations(members, count)]
     return 2 * sum(one in found for one in sets) >= len(sets)
-
-
-def stands(result: RankTest) -> bool:
-    """Whether a test that could have failed did not."""
-    return result.dof > 0 and result.accepted
-
-
-def strength(result: RankTest) -> Strength:
-    """Order of accepted tests: the larger p-value, then the smaller statistic for its critical value."""
-    return result.p_value, -result.statistic / result.critical

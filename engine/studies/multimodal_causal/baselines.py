@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from analyses.streams import stream_seed
+from engine.studies.multimodal_causal.names import BETA_VAE, CONTRASTIVE
 from engine.studies.multimodal_causal.networks import (
     Batches,
     Parameters,
@@ -28,7 +29,7 @@ class BetaVae(Stage):
     `train` and `validation` are (modalities × rows × variables), padded with zeros to one width.
     """
 
-    name = "beta-VAE"
+    name = BETA_VAE
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class BetaVae(Stage):
 class SharedEmbedding(Stage):
     """Multimodal contrastive learning: one embedding for all modalities, cosine similarity, symmetric InfoNCE."""
 
-    name = "contrastive"
+    name = CONTRASTIVE
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ class Replica:
 class Components(Stage):
     """Many fits of stage 2 side by side on the codes of stage 1, (seeds × modalities × rows × latents).
 
-    The objective is the negative log-likelihood of a row's codes plus λ times the sum of the edge strengths; λ rises
+    A new fit starts from random rotations; `start` gives other parameters to start from. The objective is the negative log-likelihood of a row's codes plus λ times the sum of the edge strengths; λ rises
     over the first fifth of the steps. The best state is the one whose objective on held-out rows is lowest.
     """
 
@@ -47,10 +47,11 @@ class Components(Stage):
         batches: Batches,
         steps: int,
         learning_rate: float,
+        start: Parameters | None = None,
     ) -> None:
         self.name, self.train, self.validation, self.batches = name, train, validation, batches
         self.steps, self.learning_rate = steps, learning_rate
-        self.warm_up = round(WARM_UP * steps)
+        self.warm_up = round(WARM_UP * steps) if any(replica.sparsity for replica in replicas) else 0
         self.replicas = replicas
         self.seeds = [replica.seed for replica in replicas]
         self.place = torch.tensor([list(seeds).index(seed) for seed in self.seeds])
@@ -58,8 +59,10 @@ class Components(Stage):
         self.mask = torch.stack([replica.mask for replica in replicas]).to(train.device)
         n_modalities, n_latents = train.shape[1], train.shape[-1]
         draws = generators("components", [(r.seed, r.restart) for r in replicas])
-        flow = make_flow(draws, n_modalities, n_latents, LAYERS, FLOW_HIDDEN)
-        self.parameters = {**flow, **make_prior(draws, n_modalities * n_latents, PRIOR_HIDDEN)}
+        self.parameters = start or {
+            **make_flow(draws, n_modalities, n_latents, LAYERS, FLOW_HIDDEN),
+            **make_prior(draws, n_modalities * n_latents, PRIOR_HIDDEN),
+        }
 
     def losses(self, step: int) -> Tensor:
         rows = self.batches.indices(step)

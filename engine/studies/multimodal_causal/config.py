@@ -36,8 +36,8 @@ class Config(StudyConfig):
         only_if=TABLE,
     )
     true_graph: str = form_field(
-        "The graph over latents you hold true, as an edge list or adjacency file with latents named MODALITY1, MODALITY2, …; "
-        "empty when it is unknown.",
+        "The graph you hold true over columns that stand for latents, as an edge list or adjacency file; a learnt latent "
+        "takes the name of the column of its modality that it follows most. Empty when it is unknown.",
         group="Data",
         default="",
         only_if=TABLE,
@@ -109,25 +109,26 @@ class Config(StudyConfig):
         le=1_000_000,
     )
     world_seed: int = form_field(
-        "Seed the world and its observations are drawn from.",
+        "Seed the world and its observations are drawn from; for tables, which rows are held out.",
         group="Data",
-        default=0,
-        only_if={"source": ["world", "digits"]},
+        default=1,
         advanced=True,
         ge=0,
         lt=2**31,
     )
-    encoder: Literal["network", "linear"] = form_field(
-        "Encoder of stage 1: a network with two hidden layers, or one linear map, for tables with few variables and weak "
-        "links.",
+    encoder_layers: int = form_field(
+        "Hidden layers of stage 1's encoders; 0 makes them linear, for tables with few variables and weak links.",
         group="Model",
-        default="network",
+        default=1,
+        unit="layers",
+        ge=0,
+        le=4,
     )
     hidden: int = form_field(
-        "Width of the encoder's hidden layers.",
+        "Width of the encoders' hidden layers.",
         group="Model",
-        default=64,
-        only_if={"encoder": "network"},
+        default=32,
+        unit="neurons",
         advanced=True,
         ge=4,
         le=1024,
@@ -142,10 +143,11 @@ class Config(StudyConfig):
         "Allow edges between latents of one modality as well.", group="Model", default=False, advanced=True
     )
     lambda_grid: tuple[float, ...] = form_field(
-        "Weights of the sparsity to try. The sparsest one is used whose held-out log-likelihood falls short of the best by "
-        "at most one standard error of their paired difference; the truth is never asked.",
+        "Weights of the sparsity to try beside 0. Each proposes a graph, which is fitted again without the penalty; the "
+        "largest weight is used whose held-out log-likelihood then falls short of the best by at most one standard error "
+        "of the paired difference. The truth is never asked.",
         group="Model",
-        default=(0.05, 0.1, 0.2, 0.4),
+        default=(0.05, 0.1, 0.2, 0.4, 0.8),
     )
     edge_threshold: float = form_field(
         "An edge is drawn when its strength exceeds this: the change of the effect's mean, in its standard deviations, "

@@ -1,13 +1,16 @@
 """What a run learns from: rows of several modalities, split into training, validation and held-out, with the truth."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from analyses.streams import stream_seed
+from data.files import sha256_file
 from data.multimodal_causal.images import ImageWorld, make_image_world
 from data.multimodal_causal.worlds import World, make_world
 from engine.errors import UserError
@@ -120,3 +123,90 @@ def _standardised(
         return {m: ((x - centre[m]) / scale[m]).astype(np.float32) for m, x in part.items()}
 
     return Source(variables, scaled(train), scaled(validation), scaled(heldout), centre, scale, **known)
+
+
+def _table(config: Config) -> Source:
+    frame, modality_of = _user_table(config) if config.source == "table" else _phenotypes(config.source)
+    variables: dict[str, tuple[str, ...]] = {}
+    for column, modality in modality_of.items():
+        variables[modality] = (*variables.get(modality, ()), column)
+    for modality, names in variables.items():
+        if len(names) < config.n_latents:
+            raise UserError(
+                "n_latents",
+                f"{modality} has {len(names)} variables and cannot hold {config.n_latents} latents; lower n_latents.",
+            )
+    if len(frame) < FEWEST_ROWS:
+        raise UserError("table", f"{len(frame)} complete rows are too few; {FEWEST_ROWS} are needed.")
+    order = _generator("split", config).permutation(len(frame))
+    held, tuned = (round(share * len(frame)) for share in (HELDOUT_SHARE, VALIDATION_SHARE))
+    places = (order[held + tuned :], order[held : held + tuned], order[:held])
+    parts = [{m: frame.loc[:, list(names)].to_numpy()[rows] for m, names in variables.items()} for rows in places]
+    return _standardised(variables, *parts, graph=_user_graph(config, modality_of))
+
+
+def _phenotypes(name: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    from data.assets import AssetMissing
+    from data.phenotypes import load
+
+    try:
+        found = load(name)
+    except AssetMissing as error:
+        raise UserError("source", str(error)) from error
+    return found.frame, found.modalities
+
+
+def _user_table(config: Config) -> tuple[pd.DataFrame, dict[str, str]]:
+    from data.user_tables import column_names, read_column_map, read_table
+
+    try:
+        columns = column_names(config.table)
+    except ValueError as error:
+        raise UserError("table", str(error)) from error
+    try:
+        modality_of = read_column_map(config.modalities, columns)
+    except ValueError as error:
+        raise UserError("modalities", str(error)) from error
+    try:
+        return read_table(config.table, list(modality_of)), modality_of
+    except ValueError as error:
+        raise UserError("table", str(error)) from error
+
+
+def _user_graph(config: Config, modality_of: dict[str, str]) -> nx.DiGraph | None:
+    if config.source != "table" or not config.true_graph:
+        return None
+    from analyses.graph_files import read_graph
+
+    try:
+        graph = read_graph(config.true_graph, list(modality_of))
+    except ValueError as error:
+        raise UserError("true_graph", str(error)) from error
+    for modality in dict.fromkeys(modality_of.values()):
+        members = [name for name in graph if modality_of[name] == modality]
+        if len(members) > config.n_latents:
+            raise UserError(
+                "true_graph",
+                f"it has {len(members)} columns of {modality}, more than n_latents = {config.n_latents}; raise n_latents.",
+            )
+    return graph
+
+
+def table_identity(config: Config) -> str:
+    """A hash of a user's files, part of the run's identity; empty for other sources. Raises UserError."""
+    if config.source != "table":
+        return ""
+    digests = []
+    for name, text in (("table", config.table), ("modalities", config.modalities), ("true_graph", config.true_graph)):
+        path = Path(text).expanduser()
+        if name == "table" and not path.is_file():
+            raise UserError("table", f"{path} is not a file; give the path of a CSV or Parquet table.")
+        digests.append(sha256_file(path) if text and _is_file(path) else "")
+    return ":".join(digests)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -1,0 +1,260 @@
+"""What a researcher can set when training a denoising language model by reinforcement (arXiv 2510.01544)."""
+
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from data.sapo import Task, make_task
+from engine.studies.base import ConfigError, StudyConfig, form_field
+from engine.studies.sapo.sampler import Schedule, blockwise
+
+ARMS = ("diffu_grpo", "sapo", "grpo_longer", "grpo_wider", "sapo_no_indicator", "process_only")
+MATCHED = ("grpo_longer", "grpo_wider")
+LLADA = "GSAI-ML/LLaDA-8B-Instruct"
+TRAINED: dict[str, Any] = {"start_from": ""}
+
+
+class Config(StudyConfig):
+    """One task and one base model per seed, from which every arm of reinforcement starts."""
+
+    task: Literal["chain", "countdown", "sudoku"] = form_field(
+        "What is asked: chain, a chain of digit arithmetic with its intermediate results; countdown, a target from three "
+        "numbers with a worked trace; sudoku, a 4×4 grid.",
+        group="Task",
+        default="countdown",
+    )
+    chain_length: int = form_field(
+        "Operations in a chain.",
+        group="Task",
+        default=3,
+        unit="operations",
+        only_if={"task": "chain"},
+        ge=2,
+        le=6,
+    )
+    blanks: int = form_field(
+        "Empty cells of a Sudoku; each puzzle has one solution.",
+        group="Task",
+        default=10,
+        unit="cells",
+        only_if={"task": "sudoku"},
+        ge=1,
+        le=11,
+    )
+    junk_share: float = form_field(
+        "Share of the base model's training examples whose trace is filler though the answer is right.",
+        group="Task",
+        default=0.5,
+        only_if={"task": ["chain", "countdown"]},
+        ge=0,
+        le=1,
+    )
+    policy: Literal["small", "llada"] = form_field(
+        "The denoiser: a small transformer trained here, or LLaDA-8B-Instruct with LoRA.",
+        group="Model",
+        default="small",
+    )
+    width: int = form_field(
+        "Width of the residual stream.", group="Model", default=96, only_if={"policy": "small"}, ge=16, le=1024
+    )
+    layers: int = form_field(
+        "Transformer blocks.", group="Model", default=3, only_if={"policy": "small"}, ge=1, le=24
+    )
+    heads: int = form_field(
+        "Attention heads; must divide the width.",
+        group="Model",
+        default=4,
+        only_if={"policy": "small"},
+        advanced=True,
+        ge=1,
+        le=32,
+    )
+    start_from: str = form_field(
+        "Base model: empty trains one per seed, bundled takes the one that comes with Concordance (chain of 3), run:ID takes "
+        "each seed's base of a finished run with the same task and sizes.",
+        group="Base model",
+        default="",
+    )
+    base_steps: int = form_field(
+        "Optimiser steps of the base model.",
+        group="Base model",
+        default=6_000,
+        unit="steps",
+        only_if=TRAINED,
+        ge=1,
+    )
+    base_batch: int = form_field(
+        "Examples per step of the base model.", group="Base model", default=128, only_if=TRAINED, ge=1
+    )
+    base_learning_rate: float = form_field(
+        "Peak learning rate of the base model; 100 steps of warm-up, then linear decay.",
+        group="Base model",
+        default=2e-3,
+        only_if=TRAINED,
+        gt=0,
+        le=1,
+    )
+    block_length: int = form_field(
+        "Tokens per block, denoised from left to right; must divide the completion. 0 is one block.",
+        group="Sampler",
+        default=0,
+        unit="tokens",
+        ge=0,
+    )
+    denoising_steps: int = form_field(
+        "Denoising steps of a completion; 0 commits one token a step.",
+        group="Sampler",
+        default=0,
+        unit="steps",
+        ge=0,
+    )
+    temperature: float = form_field(
+        "Temperature of the rollouts and of sampled evaluation.", group="Sampler", default=1.0, ge=0, le=5
+    )
+    remasking: Literal["low_confidence", "random"] = form_field(
+        "Which predictions are committed at a step: the most confident, or random ones.",
+        group="Sampler",
+        default="low_confidence",
+    )
+    arms: str = form_field(
+        "What is trained from the base, separated by commas: diffu_grpo (outcome reward), sapo (step-aware), grpo_longer and "
+        "grpo_wider (diffu-GRPO with as many forward passes as sapo took, in more iterations or larger groups), "
+        "sapo_no_indicator (A + R_process), process_only (R_process alone).",
+        group="Reinforcement",
+        default="diffu_grpo,sapo,grpo_longer,grpo_wider",
+    )
+    iterations: int = form_field("Batches of rollouts.", group="Reinforcement", default=60, ge=1)
+    prompts: int = form_field("Prompts per batch.", group="Reinforcement", default=16, ge=1)
+    group_size: int = form_field("Rollouts per prompt, G.", group="Reinforcement", default=8, ge=2)
+    inner_iterations: int = form_field(
+        "Optimiser steps per batch, μ, each with a fresh prompt mask.",
+        group="Reinforcement",
+        default=4,
+        ge=1,
+        le=32,
+    )
+    learning_rate: float = form_field(
+        "Constant learning rate of AdamW.", group="Reinforcement", default=1e-4, gt=0, le=1
+    )
+    clip: float = form_field(
+        "Ratio clipping ε.", group="Reinforcement", default=0.5, advanced=True, gt=0, le=1
+    )
+    kl_weight: float = form_field(
+        "Weight β of the KL to the base.", group="Reinforcement", default=0.04, advanced=True, ge=0
+    )
+    prompt_mask: float = form_field(
+        "Share of prompt tokens the log-probability estimator masks.",
+        group="Reinforcement",
+        default=0.15,
+        advanced=True,
+        ge=0,
+        lt=1,
+    )
+    weight_decay: float = form_field(
+        "Weight decay of AdamW.", group="Reinforcement", default=0.1, advanced=True, ge=0
+    )
+    max_gradient: float = form_field(
+        "Largest gradient norm.", group="Reinforcement", default=0.2, advanced=True, gt=0
+    )
+    process_rollouts: int = form_field(
+        "Continuations N from the state after t₁ that estimate a rollout's process reward.",
+        group="Process reward",
+        default=2,
+        ge=1,
+        le=64,
+    )
+    t1: Literal["uniform", "early", "middle", "late"] = form_field(
+        "Law of the cleaner state t₁, drawn once per prompt: any step, the first half, the middle one, the last half.",
+        group="Process reward",
+        default="uniform",
+    )
+    t2: Literal["start", "earlier"] = form_field(
+        "The noisier state t₂: the fully masked start, whose value is the group's mean, or a random step before t₁, which costs "
+        "N more continuations.",
+        group="Process reward",
+        default="start",
+    )
+    eval_prompts: int = form_field(
+        "Held-out prompts of every evaluation.", group="Evaluation", default=200, ge=4, le=10_000
+    )
+    eval_every: int = form_field(
+        "Iterations between evaluations on validation prompts.",
+        group="Evaluation",
+        default=10,
+        advanced=True,
+        ge=1,
+    )
+    value_prompts: int = form_field(
+        "Test prompts of the value curve V(t).", group="Evaluation", default=48, advanced=True, ge=2, le=2_000
+    )
+    value_rollouts: int = form_field(
+        "Continuations from each of their states.",
+        group="Evaluation",
+        default=4,
+        advanced=True,
+        ge=1,
+        le=256,
+    )
+    kept: int = form_field(
+        "Test rollouts kept step by step, per arm and seed.",
+        group="Evaluation",
+        default=12,
+        advanced=True,
+        ge=1,
+        le=200,
+    )
+    imported: str = form_field(
+        "Files of generations made elsewhere, separated by commas; nothing is trained then.",
+        group="Import",
+        default="",
+        advanced=True,
+    )
+    checkpoint_every: int = form_field(
+        "Seconds of work between checkpoints, in units of 50 base steps or 2 iterations.",
+        group="Training",
+        default=10,
+        unit="units",
+        advanced=True,
+        ge=1,
+    )
+
+    @property
+    def chosen_arms(self) -> tuple[str, ...]:
+        """The arms in the order they train in."""
+        named = {name.strip() for name in self.arms.split(",") if name.strip()}
+        return tuple(arm for arm in ARMS if arm in named)
+
+    @property
+    def paths(self) -> list[str]:
+        return [path.strip() for path in self.imported.split(",") if path.strip()]
+
+    def make_task(self) -> Task:
+        return make_task(self.task, self.chain_length, self.blanks)
+
+    def schedule(self) -> Schedule:
+        length = self.make_task().completion_length
+        return blockwise(length, self.block_length or length, self.denoising_steps or length)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        named = {name.strip() for name in self.arms.split(",") if name.strip()}
+        if unknown := sorted(named - set(ARMS)):
+            raise ConfigError("arms", f"{unknown[0]!r} is not one of {', '.join(ARMS)}.")
+        if named & set(MATCHED) and not {"sapo", "diffu_grpo"} <= named:
+            raise ConfigError(
+                "arms", "grpo_longer and grpo_wider are matched to sapo; add sapo and diffu_grpo."
+            )
+        if self.width % self.heads or self.width // self.heads % 2:
+            raise ConfigError(
+                "heads", f"{self.heads} heads do not divide a width of {self.width} evenly; change one."
+            )
+        try:
+            self.schedule()
+        except ValueError as error:
+            field = "block_length" if "blocks of" in str(error) and "steps" not in str(error) else "denoising_steps"
+            raise ConfigError(field, f"{str(error)[:-1]}; change it.") from None
+        if self.start_from == "bundled" and (self.task, self.chain_length) != ("chain", 3):
+            raise ConfigError(
+                "start_from", "the bundled base knows chains of 3; choose that task or train a base."
+            )
+        return self
