@@ -31,7 +31,7 @@ def largest(scores: pd.DataFrame) -> pd.DataFrame:
 def score_table(scores: pd.DataFrame) -> pd.DataFrame:
     """One row a method and kind of states, means over seeds at the most samples.
 
-    Columns method, states, seeds, value (of `scored`), low, high (95 % t), chance, exact ("3 of 4"), latents,
+    Columns method, states, seeds, value (of `scored`), low, high (95 % t, at most 1), chance, exact ("3 of 4"), latents,
     latents_true, tests; NaN where it is not known.
     """
     metric = scored(scores)
@@ -47,7 +47,7 @@ def score_table(scores: pd.DataFrame) -> pd.DataFrame:
                 "seeds": len(part),
                 "value": values.mean(),
                 "low": low,
-                "high": high,
+                "high": min(high, 1.0) if len(values) > 1 else np.nan,
                 "chance": part["chance"].mean(),
                 "exact": f"{int(known.sum())} of {len(known)}"
                 if len(known) and metric == "skeleton_f1"
@@ -119,9 +119,7 @@ def score_figure(scores: pd.DataFrame) -> go.Figure:
     )
     figure.update_xaxes(range=[-0.5, len(methods) - 0.5])
     floor = min(0.0, float(rows[metric].min()) - 0.05)
-    figure.update_yaxes(
-        title_text=METRICS[metric], range=[floor, max(1.04, min(1.2, table["high"].max() + 0.02))]
-    )
+    figure.update_yaxes(title_text=METRICS[metric], range=[floor, 1.04])
     figure.update_layout(legend={**BELOW, "itemsizing": "trace"}, margin={"b": 90})
     said = "; ".join(f"{r.method} {r.value:.3f}" for r in table.itertuples())
     return finish(
@@ -150,7 +148,14 @@ def by_samples(scores: pd.DataFrame, methods: Sequence[str] = METHODS) -> go.Fig
             mode="lines+markers",
             name=method,
             line=style,
-            error_y={"type": "data", "array": half, "thickness": 1.4, "color": style["color"]},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": np.minimum(half, 1 - means),
+                "arrayminus": half,
+                "thickness": 1.4,
+                "color": style["color"],
+            },
             customdata=list(zip(means.index, part.count(), strict=True)),
             hovertemplate="N = %{customdata[0]:,}: %{y:.3f}, mean of %{customdata[1]} seeds<extra>"
             + method

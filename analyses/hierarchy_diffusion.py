@@ -64,8 +64,8 @@ def levels_figure(levels: pd.DataFrame) -> go.Figure:
             )  # fmt: skip
             if pd.notna(end := ends.get((kind, concept), np.nan)):
                 figure.add_scatter(
-                    x=[end, end], y=[0, 0.08 + 0.08 * index], mode="lines+text", line={"color": style["color"], "width": 3},
-                    text=["", f"last effective {end:g}"], textposition="top center",
+                    x=[end, end], y=[0, 0.1], mode="lines+text", line={"color": style["color"], "width": 3},
+                    text=["", f"last effective {end:g}"], textposition="top right" if index else "top left",
                     textfont={"size": 11, "color": style["color"]}, showlegend=False, hoverinfo="skip", row=1, col=column,
                 )  # fmt: skip
         chance = levels.loc[levels["energies"] == kind, "chance"].mean()

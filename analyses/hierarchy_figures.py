@@ -58,7 +58,7 @@ def hierarchy_figure(
     size = 18 if small else 28
     figure = go.Figure()
     _edges(figure, graph, edges, layout, show, size)
-    _latents(figure, graph, nodes, layout, size, chosen)
+    _latents(figure, graph, nodes, layout, size, chosen, show == "difference")
     _observed(figure, graph, nodes, layout, 8 if small else 14, chosen)
     room = _axes(figure, graph, layout)
     _legend(figure, graph, edges, show, nodes)
@@ -148,15 +148,20 @@ def _edge_hover(
 
 
 def _latents(
-    figure: go.Figure, graph: nx.DiGraph, nodes: list[str], layout: Layout, size: int, chosen: str
+    figure: go.Figure,
+    graph: nx.DiGraph,
+    nodes: list[str],
+    layout: Layout,
+    size: int,
+    chosen: str,
+    compare: bool,
 ) -> None:
-    """Empty circles with the number of states inside and the name beside; a dotted look where only the truth has it."""
+    """Empty circles, the number of states inside and the name beside; to `compare`, in the colour of the edges that
+    only the truth or only the estimate has where only that has the latent."""
     mine = [node for node in nodes if graph.nodes[node]["kind"] == LATENT]
     if not mine:
         return
-    where = [graph.nodes[node]["where"] for node in mine]
-    both = "both" in where or len(set(where)) < 2
-    tints = {"truth": LOOKS[MISSING][1], "estimate": LOOKS[FALSE][1], "both": INK}
+    tints = {"truth": LOOKS[MISSING][1], "estimate": LOOKS[FALSE][1]} if compare else {}
     states = ["" if (s := graph.nodes[n]["n_states"]) is None else str(s) for n in mine]
     figure.add_scatter(
         x=[layout.at[node][0] for node in mine],
@@ -171,8 +176,7 @@ def _latents(
             "opacity": 1,
             "line": {
                 "color": [
-                    PALETTE[0] if n == chosen else tints[w] if both else INK
-                    for n, w in zip(mine, where, strict=True)
+                    PALETTE[0] if n == chosen else tints.get(graph.nodes[n]["where"], INK) for n in mine
                 ],
                 "width": [4 if n == chosen else 1.8 for n in mine],
             },

@@ -120,7 +120,8 @@ def consensus(
     either direction; the direction, and whether there is one, is what most of them say.
     """
     base = graphs[medoid(graphs)] if reference is None else reference
-    together, names, extras = nx.DiGraph(), {}, {}
+    together, names = nx.DiGraph(), {}
+    extras: dict[frozenset[str], str] = {}
     votes: dict[frozenset[str], list[tuple[str, str, bool]]] = {}
     for seed, graph in graphs.items():
         one, mine = renamed(graph, base)

@@ -22,10 +22,9 @@ def rank_heatmap(statistics: pd.DataFrame, clusters: dict[str, str]) -> go.Figur
     if statistics.empty:
         return empty("The pairwise rank statistics of this run were not stored.")
     present = set(statistics["variable_a"]) | set(statistics["variable_b"])
-    first: dict[str, int] = {}
-    for place, name in enumerate(sorted(present, key=natural)):
-        first.setdefault(clusters.get(name, name), place)
-    order = sorted(present, key=lambda name: (first[clusters.get(name, name)], natural(name)))
+    of = {name: clusters.get(name, name) for name in sorted(present, key=natural)}
+    first = {cluster: place for place, cluster in reversed(list(enumerate(of.values())))}
+    order = sorted(of, key=lambda name: (first[of[name]], natural(name)))
     at = {name: i for i, name in enumerate(order)}
     ratio = np.full((len(order), len(order)), np.nan)
     hover = np.full((len(order), len(order)), "", dtype=object)
@@ -45,7 +44,7 @@ def rank_heatmap(statistics: pd.DataFrame, clusters: dict[str, str]) -> go.Figur
             hovertemplate="%{y} with %{x}<br>%{text}<extra></extra>", colorbar=_ratio_bar(log, statistics["critical"]),
         )
     )  # fmt: skip
-    for low, high in _runs([clusters.get(name, name) for name in order]):
+    for low, high in _runs([of[name] for name in order]):
         if high > low:
             figure.add_shape(
                 type="rect", x0=low - 0.5, x1=high + 0.5, y0=low - 0.5, y1=high + 0.5,

@@ -26,6 +26,7 @@ from analyses.latent_graph import NODE_COLOURS
 Frame = Any
 MOST_BARS, MOST_LINES = 24, 7
 ROW = 22
+HALF_PAGE = 440  # pixels
 DIVERGING = [[0.0, "#0072B2"], [0.5, "#f7f7f7"], [1.0, "#D55E00"]]
 NO_LOADINGS = "This run stored no loadings of this latent on measured variables."
 NO_CHANGE = "This run stored no intervention on this latent."
@@ -34,6 +35,12 @@ NO_CHANGE = "This run stored no intervention on this latent."
 def _colours(modalities: Any, order: list[str]) -> list[str]:
     places = [order.index(modality) for modality in modalities]
     return [NODE_COLOURS[place % len(NODE_COLOURS)] for place in places]
+
+
+def _legend_rows(names: Any) -> int:
+    """Rows more than one that a legend below half a page needs."""
+    across = max(1, int(HALF_PAGE // (48 + 7 * max(map(len, names)))))
+    return -(-len(names) // across) - 1
 
 
 def loadings_bar(loadings: Frame, order: list[str], name: str) -> go.Figure:
@@ -58,7 +65,7 @@ def loadings_bar(loadings: Frame, order: list[str], name: str) -> go.Figure:
         )
     figure.update_yaxes(
         categoryorder="array", categoryarray=[plain(v) for v in shown["variable"]][::-1], showgrid=False,
-        ticks="", showline=False,
+        ticks="", showline=False, dtick=1,
     )  # fmt: skip
     figure.update_xaxes(
         range=[-1, 1], title_text="Correlation with the latent", zeroline=True, zerolinecolor=MUTED
@@ -72,7 +79,7 @@ def loadings_bar(loadings: Frame, order: list[str], name: str) -> go.Figure:
         f"with {best['correlation']:.2f}.",
         title=f"What {plain(name)} is tied to",
         subtitle=f"{len(shown)} measured variables{left}, held-out rows",
-        height=170 + ROW * len(shown),
+        height=170 + ROW * (len(shown) + _legend_rows(shown["modality"].unique())),
     )
 
 
@@ -104,8 +111,8 @@ def dependence_lines(dependence: Frame, loadings: Frame, name: str) -> go.Figure
         legend_below(figure),
         alt=f"How {drawn} measured variables follow {name}.",
         title=f"How measured variables follow {plain(name)}",
-        subtitle=f"partial dependence, {drawn} variables with the largest loadings",
-        height=430,
+        subtitle=f"partial dependence of the {drawn} most loaded variables",
+        height=400 + ROW * _legend_rows(order[:MOST_LINES]),
     )
 
 
@@ -140,6 +147,7 @@ def intervention_bars(changes: Frame, name: str, value: float, words: str) -> go
             hovertemplate="%{y}: %{x:+.3f}<extra>%{fullData.name}</extra>",
         )
     figure.update_xaxes(title_text="Change of the mean (sd)", zeroline=True, zerolinecolor=MUTED)
+    figure.update_xaxes(nticks=6, tickangle=0)
     figure.update_yaxes(autorange="reversed", showgrid=False, ticks="", dividercolor=GRID)
     figure.update_layout(barmode="group", bargap=0.3, showlegend=True)
     strongest = shown.loc[shown["change"].abs().idxmax()]
@@ -148,39 +156,51 @@ def intervention_bars(changes: Frame, name: str, value: float, words: str) -> go
         alt=f"Setting {name} to {value:+.1f} changes {len(axis)} {words}; the most {strongest['target']}, by "
         f"{strongest['change']:+.2f}.",
         title=f"do({plain(name)} = {value:+.1f})",
-        subtitle=f"mean change of {words}, against leaving it alone",
+        subtitle=f"change of the mean of {words}",
         height=190 + ROW * len(axis),
     )
 
 
 def intervention_map(changes: Frame, name: str, words: str, value: float | None = None) -> go.Figure:
-    """Change of every target (rows) against the value the latent is set to (columns), one kind; `value` is marked."""
+    """Change of every target (rows) for every value the latent is set to (columns), one kind; `value` is outlined."""
     if not len(changes):
         return empty(NO_CHANGE)
     matrix = changes.pivot_table(index="target", columns="value", values="change", sort=False)
     matrix = matrix.reindex(columns=sorted(matrix.columns))
     reach = float(np.nanmax(np.abs(matrix.to_numpy()))) or 1.0
+    columns = [float(one) for one in matrix.columns]
     figure = go.Figure(
         go.Heatmap(
             z=matrix.to_numpy(),
-            x=[float(v) for v in matrix.columns],
-            y=[plain(t) for t in matrix.index],
+            x=[f"{one:+g}" for one in columns],
+            y=[plain(target) for target in matrix.index],
             zmin=-reach,
             zmax=reach,
             colorscale=DIVERGING,
+            xgap=2,
             colorbar={"title": {"text": "change (sd)", "side": "right"}, "thickness": 14, "outlinewidth": 0},
-            hovertemplate="%{y} at %{x:+.1f}: %{z:+.3f}<extra></extra>",
+            hovertemplate="%{y} at %{x}: %{z:+.3f}<extra></extra>",
         )
     )
-    if value is not None:
-        figure.add_vline(x=value, line={"color": INK, "width": 1.5, "dash": "dash"})
-    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="", showline=False)
-    figure.update_xaxes(title_text=f"Value that {plain(name)} is set to (sd)", showgrid=False)
+    if value in columns:
+        at, line = columns.index(value), {"color": INK, "width": 2}
+        figure.add_shape(
+            type="rect",
+            x0=at - 0.5,
+            x1=at + 0.5,
+            y0=0,
+            y1=1,
+            yref="paper",
+            line=line,
+            fillcolor="rgba(0,0,0,0)",
+        )
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="", showline=False, dtick=1)
+    figure.update_xaxes(title_text=f"{plain(name)} is set to (sd)", showgrid=False, type="category")
     return finish(
         figure,
-        alt=f"Change of {len(matrix)} {words} for {len(matrix.columns)} values of {name}.",
+        alt=f"Change of {len(matrix)} {words} for {len(columns)} values of {name}.",
         title=f"Every value of do({plain(name)})",
-        subtitle="the model's change, blue below and vermillion above zero",
+        subtitle="the model's change: blue down, vermillion up",
         height=190 + ROW * len(matrix),
     )
 

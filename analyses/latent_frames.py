@@ -47,13 +47,14 @@ def graph_nodes(latents: Frame, true_latents: Frame, method: str) -> pd.DataFram
     return pd.DataFrame(rows, columns=["name", "modality"])
 
 
-def edge_shares(edges: Frame, method: str, confidence: str, n_seeds: int) -> pd.DataFrame:
+def edge_shares(edges: Frame, method: str, confidence: str) -> pd.DataFrame:
     """How sure each link of a method is: columns source, target, share (0 to 1), strength (mean), seeds.
 
-    `confidence` is "seeds" (share of `n_seeds` seeds that found it) or "bootstraps" (share of bootstraps that found it,
-    mean over seeds; links never drawn are left out).
+    `confidence` is "seeds" (share of the method's seeds that found it) or "bootstraps" (share of bootstraps that found
+    it, mean over seeds). Links that were never found are left out.
     """
     table = edges[edges["method"] == method]
+    n_seeds = max(table["seed"].nunique(), 1)
     grouped = table.assign(found=table["present"].astype(float)).groupby(["source", "target"], sort=False)
     frame = grouped.agg(
         seeds=("found", "sum"), strength=("strength", "mean"), drawn=("bootstrap_share", "sum")
@@ -99,10 +100,10 @@ def alone(edges: Frame | Iterable[Edge], status: str) -> pd.DataFrame:
 
 
 def scores_text(frame: Frame) -> str:
-    """Counts of an overlay in words, with precision, recall and F1 of the links that are shown."""
+    """Counts of an overlay in words, with the F1 of the links that are shown."""
     both, extra, missed = (int((frame["status"] == s).sum()) for s in (BOTH, ONLY_FOUND, ONLY_REFERENCE))
-    f1 = 2 * both / (2 * both + extra + missed) if both + extra + missed else float("nan")
-    return f"{both} links in both, {extra} only found, {missed} only in the reference; F1 {f1:.3f}"
+    f1 = f"; F1 {2 * both / (2 * both + extra + missed):.3f}" if len(frame) else ""
+    return f"{both} in both, {extra} only found, {missed} missed{f1}"
 
 
 def to_graph(nodes: Frame, edges: Frame) -> nx.DiGraph:
@@ -115,14 +116,23 @@ def to_graph(nodes: Frame, edges: Frame) -> nx.DiGraph:
     return graph
 
 
-def by_modality(nodes: Frame, edges: Frame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The graph with every modality's latents taken together: its strongest link stands for each pair of modalities.
+def by_modality(edges: Frame, place: dict[str, str], directed: bool = True) -> pd.DataFrame:
+    """The links with every modality's latents taken together: a pair's strongest link stands for all of them.
 
-    `edges` may have a status; pairs are then kept per status. Links within a modality are left out.
+    `place` holds the modality of every latent, in the order of the columns. Links within a modality are left out; when
+    not `directed`, a pair is named in that order whichever way its links run.
     """
-    place = dict(zip(nodes["name"], nodes["modality"], strict=True))
+    order = {modality: i for i, modality in enumerate(dict.fromkeys(place.values()))}
     table = edges.assign(source=edges["source"].map(place), target=edges["target"].map(place))
     table = table[table["source"] != table["target"]].dropna(subset=["source", "target"])
-    strongest = table.sort_values("share", ascending=False).drop_duplicates(["source", "target"])
+    if not directed:
+        back = table["source"].map(order) > table["target"].map(order)
+        table.loc[back, ["source", "target"]] = table.loc[back, ["target", "source"]].to_numpy()
+    strongest = table.sort_values("share", ascending=False, kind="stable")
+    return strongest.drop_duplicates(["source", "target"]).reset_index(drop=True)
+
+
+def modality_nodes(nodes: Frame) -> pd.DataFrame:
+    """One node a modality, in the order of the columns."""
     names = list(dict.fromkeys(nodes["modality"]))
-    return pd.DataFrame({"name": names, "modality": names}), strongest.reset_index(drop=True)
+    return pd.DataFrame({"name": names, "modality": names})

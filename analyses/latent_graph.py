@@ -82,11 +82,12 @@ def graph_figure(
     words: Mapping[str, str] | None = None,
     of: str = "seeds",
     selected: str | None = None,
+    directed: bool = True,
 ) -> go.Figure:
     """The graph of `nodes` (name, modality) and `edges` (source, target, share, strength, seeds, status).
 
     `words` renames statuses in the legend, `of` says what `share` counts; links that do not touch the node `selected`
-    are faded. The node points have customdata (name, modality). `title` and `subtitle` are plotly text.
+    are faded; without `directed` they have no arrow heads. The node points have customdata (name, modality). `title` and `subtitle` are plotly text.
     """
     if not len(nodes):
         return empty(NO_NODES)
@@ -95,7 +96,7 @@ def graph_figure(
     scale = Scale.of(round(places["y"].max() - places["y"].min()) + 1)
     points = curves(places, edges["source"], edges["target"])
     figure = go.Figure()
-    _add_links(figure, edges, points, scale, selected)
+    _add_links(figure, edges, points, scale, selected, directed)
     _add_handles(figure, edges, points, of)
     _add_nodes(figure, nodes, places, edges, scale, selected)
     _add_legend(figure, edges, words or {}, of)
@@ -110,7 +111,9 @@ def _words(status: str, words: Mapping[str, str] | None) -> str:
     return (words or {}).get(status, LOOKS[status].words)
 
 
-def _add_links(figure: go.Figure, edges: Any, points: Any, scale: Scale, selected: str | None) -> None:
+def _add_links(
+    figure: go.Figure, edges: Any, points: Any, scale: Scale, selected: str | None, directed: bool
+) -> None:
     """For every status, width and fading one trace of lines with gaps and one of arrow heads at their ends."""
     bins = np.clip(np.ceil(edges["share"].to_numpy(dtype=float) * BINS), 1, BINS).astype(int)
     ends = edges[["source", "target"]].to_numpy(dtype=object)
@@ -123,6 +126,8 @@ def _add_links(figure: go.Figure, edges: Any, points: Any, scale: Scale, selecte
         x, y = joined(mine)
         line = {"color": colour, "width": 0.8 + 2.2 * share, "dash": look.dash}
         figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False)
+        if not directed:
+            continue
         x, y = joined(mine[:, -2:])
         heads = {
             "symbol": "arrow",
@@ -180,7 +185,10 @@ def _add_nodes(
         x=places["x"],
         y=places["y"],
         mode="markers+text",
-        text=[plain(name) for name in names],
+        text=[
+            "" if name == modality else plain(name)
+            for name, modality in nodes[["name", "modality"]].to_numpy()
+        ],
         textposition="middle center" if inside else _beside(places["x"], scale),
         textfont={
             "size": scale.font,

@@ -88,20 +88,16 @@ def chance_of_agreement(values: Frame, latents: Frame, method: str) -> tuple[flo
 
 def over_seeds(frame: Frame, column: str) -> tuple[float | None, float | None, float | None]:
     """Mean of a column over seeds and its 95 % t interval; None for what is unknown."""
-    values = frame[column].dropna() if column in frame else []
+    values = frame[column].dropna()
     if not len(values):
         return EMPTY
     low, high = mean_interval(values) if len(values) > 1 else (None, None)
     return float(values.mean()), low, high
 
 
-def overall(scores: Frame, method: str | None = None) -> pd.DataFrame:
-    """The rows of `latent_scores` over all modalities (of one method): as stored, or the mean over modalities."""
-    table = scores if method is None else scores[scores["method"] == method]
-    whole = table[table["modality"] == ALL]
-    if len(whole) or table.empty:
-        return whole
-    return table.drop(columns="modality").groupby(["seed", "method"], as_index=False).mean(numeric_only=True)
+def overall(scores: Frame) -> pd.DataFrame:
+    """The rows of `latent_scores` that are means over modalities."""
+    return scores[scores["modality"] == ALL]
 
 
 def summary(
@@ -116,7 +112,7 @@ def summary(
     interval = bootstrap_interval(matrix.to_numpy()) if len(matrix) > 1 else None
     between = float(np.nanmean(matrix.to_numpy())) if len(matrix) > 1 else None
     unrelated, turned = chance_of_agreement(values, latents, method)
-    mine = overall(scores, method)
+    mine = overall(scores[scores["method"] == method])
     graphs = graph_scores[graph_scores["method"] == method]
     columns = {
         "mcc": "mcc_spearman",

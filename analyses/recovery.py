@@ -30,7 +30,7 @@ from analyses.matching import mean_interval
 
 Frame = Any
 NO_TRUTH = "The true latents of these data are not known; compare the seeds with each other instead."
-WRITTEN_UP_TO = 14
+WRITTEN_UP_TO = 10
 SCATTER_POINTS = 1000
 PATH = {
     "held_out_log_likelihood": "Held-out log-likelihood",
@@ -55,8 +55,9 @@ def correlation_heatmap(
     title: str,
     subtitle: str = "",
     chosen: tuple[str, str] | None = None,
+    words: str = "|correlation|",
 ) -> go.Figure:
-    """|Correlation| of two sets of latents, with lines between modalities.
+    """|Correlation| (or what `words` says) of two sets of latents, with lines between modalities.
 
     Invisible selectable squares over the cells have customdata (row, column, value). `chosen` is outlined. The mean of
     the diagonal is MCC only where the columns are in the order of the matching.
@@ -75,7 +76,7 @@ def correlation_heatmap(
             ygap=1,
             hoverinfo="skip",
             colorbar={
-                "title": {"text": "|correlation|", "side": "right", "font": {"size": 13}},
+                "title": {"text": words, "side": "right", "font": {"size": 13}},
                 "thickness": 14,
                 "outlinewidth": 0,
             },
@@ -99,10 +100,10 @@ def correlation_heatmap(
         range=[len(rows) - 0.5, -0.5],
     )  # fmt: skip
     figure.update_layout(clickmode="event+select", dragmode=False)
-    size = 16 if len(rows) > WRITTEN_UP_TO else 38
+    size = 38 if len(rows) <= WRITTEN_UP_TO else max(14, 380 // len(rows))
     return finish(
         figure,
-        alt=f"Absolute correlation of {len(rows)} {row_words.lower()} and {len(columns)} {column_words.lower()}.",
+        alt=f"Matrix of {words}: {len(rows)} {row_words.lower()} by {len(columns)} {column_words.lower()}.",
         title=title,
         subtitle=subtitle,
         height=max(330, 150 + size * len(rows)),
@@ -167,7 +168,12 @@ def score_rows(scores: Frame, methods: Sequence[str], measures: Sequence[str]) -
     return pd.DataFrame(rows, columns=["method", "measure", "mean", "low", "high", "null", "seeds"])
 
 
-def score_dots(scores: Frame, methods: Sequence[str], measures: Sequence[str] = ("mcc", "r2")) -> go.Figure:
+def score_dots(
+    scores: Frame,
+    methods: Sequence[str],
+    measures: Sequence[str] = ("mcc", "r2"),
+    title: str = "Methods beside each other",
+) -> go.Figure:
     """Methods (rows) by MCC, R² or cross-modal R² (panels): a dot a seed, the mean with its interval, the null of each
     method, and for MCC the floor that a random rotation of the true blocks reaches. `scores`: overall rows only."""
     frame = score_rows(scores, methods, measures)
@@ -183,8 +189,8 @@ def score_dots(scores: Frame, methods: Sequence[str], measures: Sequence[str] = 
         _add_dots(figure, scores, frame[frame["measure"] == measure], measure, place, column == 1)
         low = min(-0.02, float(frame["null"].min()))
         figure.update_xaxes(title_text=MEASURES[measure][2], range=[low, 1.03], **place)
-        floor = scores["mcc_rotation_floor"].dropna() if measure == "mcc" else []
-        if len(floor):
+        floor = scores["mcc_rotation_floor"].dropna()
+        if measure == "mcc" and len(floor):
             figure.add_vline(
                 x=float(floor.mean()), line={"dash": "dash", "color": INK, "width": 1.5}, **place
             )
@@ -198,9 +204,9 @@ def score_dots(scores: Frame, methods: Sequence[str], measures: Sequence[str] = 
     best = frame[frame["measure"] == shown[0]].iloc[0]
     return finish(
         legend_below(figure),
-        alt=f"{' and '.join(MEASURES[m][2] for m in shown)} of {len(names)} methods; {best['method']} has "
+        alt=f"{' and '.join(MEASURES[m][2] for m in shown)} of {len(names)} rows; {best['method']} has "
         f"{best['mean']:.3f} over {best['seeds']} seeds.",
-        title="Methods beside each other",
+        title=title,
         subtitle="a dot a seed; diamond and bar: mean and 95 % interval",
         height=200 + 36 * len(names),
     )
@@ -320,6 +326,6 @@ def sparsity_path(path: Frame) -> go.Figure:
         legend_below(figure),
         alt=f"Sparsity path over {len(weights)} weights and {path['seed'].nunique()} seeds.",
         title="Sparsity path",
-        subtitle="rings: λ chosen on held-out likelihood, never on the truth",
+        subtitle="rings: chosen on held-out likelihood, never on the truth",
         height=160 + 150 * len(shown),
     )

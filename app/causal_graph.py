@@ -21,13 +21,14 @@ from analyses.latent_frames import (
     edge_shares,
     graph_nodes,
     has_bootstraps,
+    modality_nodes,
     overlay,
     pairs_of,
     scores_text,
     to_graph,
 )
 from analyses.latent_graph import graph_figure
-from analyses.multimodal_causal import PC
+from analyses.multimodal_causal import OURS, PC
 from app.causal_parts import choice, is_known, method_choice
 from app.connection import table
 from app.study_runs import Run
@@ -48,9 +49,23 @@ class View:
     subtitle: str
     words: dict[str, str]
     of: str
+    together: bool = False
+    directed: bool = True
 
 
-def references(run: Run, edges: pd.DataFrame, names: list[str]) -> dict[str, list[Edge]]:
+@dataclass(frozen=True)
+class Asked:
+    """What the controls ask for: whose links, by what confidence, over which reference."""
+
+    method: str
+    of: str
+    least: float
+    mode: str
+    reference: str
+    together: bool
+
+
+def references(run: Run, edges: pd.DataFrame) -> dict[str, list[Edge]]:
     """The graphs that the estimate can be laid over, by their words. Only a world has a truth."""
     found: dict[str, list[Edge]] = {}
     stored = pairs_of(table(run["id"], "true_edges"))
@@ -59,10 +74,9 @@ def references(run: Run, edges: pd.DataFrame, names: list[str]) -> dict[str, lis
     elif stored:
         found[OWN] = stored
     if uploaded := st.session_state.get(_own_key(run)):
-        found[UPLOADED] = [edge for edge in uploaded if set(edge) <= set(names)]
-    pc = edges[(edges["method"] == PC) & edges["present"]]
-    if len(pc):
-        found[BASELINE] = list(dict.fromkeys(pairs_of(pc)))
+        found[UPLOADED] = uploaded
+    if (edges["method"] == PC).any():
+        found[BASELINE] = []
     return found
 
 
@@ -72,22 +86,32 @@ def _own_key(run: Run) -> str:
 
 def choose_view(run: Run) -> View:
     """The controls above the graph, and what they ask to be drawn."""
-    run_id = run["id"]
-    edges, latents = table(run_id, "latent_edges"), table(run_id, "latents")
+    edges, latents = table(run["id"], "latent_edges"), table(run["id"], "latents")
+    known = references(run, edges)
+    asked = _controls(run, edges, known)
+    nodes = graph_nodes(latents, table(run["id"], "true_latents"), asked.method)
+    found = _sure_links(edges, asked.method, asked)
+    place = dict(zip(nodes["name"], nodes["modality"], strict=True))
+    directed = asked.reference != BASELINE
+    if asked.together or not directed:
+        nodes, found = modality_nodes(nodes), by_modality(found, place, directed)
+    wanted = _wanted(latents, edges, known, asked, place, directed)
+    return View(nodes, *_overlaid(found, wanted, asked), asked.of, asked.together or not directed, directed)
+
+
+def _controls(run: Run, edges: pd.DataFrame, known: dict[str, list[Edge]]) -> Asked:
     first, second, third, fourth = st.columns([5, 8, 6, 6], vertical_alignment="bottom")
     with first:
-        drawable = edges[edges["method"] != PC] if len(edges) else edges
         method = method_choice(
-            drawable, "Whose graph is drawn. Two stages is the study's method; the others are baselines."
+            edges, "Whose graph is drawn. Two stages is the study's method; the others are baselines."
         )
-    nodes = graph_nodes(latents, table(run_id, "true_latents"), method)
-    known = references(run, edges, list(nodes["name"]))
     with second:
-        reference = _choose_reference(known)
+        mode, reference = _choose_reference(
+            {name: known[name] for name in known if (name, method) != (BASELINE, PC)}
+        )
     with third:
         sources = [SEEDS, BOOTSTRAPS] if has_bootstraps(edges, method) else [SEEDS]
-        sources = sources[::-1] if not is_known(run) else sources
-        of = choice("How sure: share of", sources, "sure")
+        of = choice("How sure: share of", sources if is_known(run) else sources[::-1], "sure")
     with fourth:
         least = st.slider(
             "Draw links found in at least",
@@ -99,74 +123,90 @@ def choose_view(run: Run) -> View:
             bind="query-params",
             format="percent",
         )
-    shares = edge_shares(edges, method, of, len(run["seeds"]))
-    together = st.session_state.get("together", False)
-    return _view(
-        nodes, shares[shares["share"] >= least - 1e-9], known, reference, method, of, float(least), together
-    )
+    return Asked(method, of, float(least), mode, reference, bool(st.session_state.get("together", False)))
 
 
 def _choose_reference(known: dict[str, list[Edge]]) -> tuple[str, str]:
-    """What is drawn (Estimate, Difference or Reference) and against which reference."""
+    """What is drawn (Difference, Estimate or Reference), and the graph it is laid over ("" for none)."""
     if not known:
         st.segmented_control("Show", [ESTIMATE], default=ESTIMATE, disabled=True, key="only_estimate")
         return ESTIMATE, ""
     mode = choice("Show", [COMPARED, ESTIMATE, OTHER], "overlay", COMPARED if TRUE in known else ESTIMATE)
-    if len(known) == 1:
-        return mode, next(iter(known))
-    if st.session_state.get("against", "") not in known:
-        st.session_state.pop("against", None)
-    return mode, str(st.selectbox("Compared with", list(known), key="against", bind="query-params"))
+    name = next(iter(known))
+    if len(known) > 1 and mode != ESTIMATE:
+        if st.session_state.get("against", "") not in known:
+            st.session_state.pop("against", None)
+        name = str(st.selectbox("Compared with", list(known), key="against", bind="query-params"))
+    return mode, "" if mode == ESTIMATE else name
 
 
-def _view(
-    nodes: pd.DataFrame, found: pd.DataFrame, known: dict[str, list[Edge]], reference: tuple[str, str],
-    method: str, of: str, least: float, together: bool,
-) -> View:  # fmt: skip
-    mode, name = reference
-    sure = f"links in at least {least:.0%} of {of}"
-    if mode == ESTIMATE:
-        shown, title, subtitle = alone(found, FOUND), f"What {method} found", sure
-        words = {FOUND: "found"}
-    elif mode == OTHER:
-        shown, title, subtitle = alone(known[name], REFERENCE), name.capitalize(), f"{len(known[name])} links"
+def _sure_links(edges: pd.DataFrame, method: str, asked: Asked) -> pd.DataFrame:
+    shares = edge_shares(edges, method, asked.of)
+    return shares[shares["share"] >= asked.least - 1e-9]
+
+
+def _wanted(
+    latents: pd.DataFrame, edges: pd.DataFrame, known: dict[str, list[Edge]], asked: Asked, place: dict[str, str],
+    directed: bool,
+) -> list[Edge]:  # fmt: skip
+    """The links of the reference. PC's are between its own components, so that only modalities can be compared."""
+    if asked.reference == BASELINE:
+        own = latents[latents["method"] == PC]
+        where = {**place, **dict(zip(own["name"], own["modality"], strict=True))}
+        return pairs_of(by_modality(_sure_links(edges, PC, asked), where, directed))
+    links = alone(known.get(asked.reference, []), REFERENCE)
+    return pairs_of(by_modality(links, place) if asked.together else links)
+
+
+def _overlaid(
+    found: pd.DataFrame, wanted: list[Edge], asked: Asked
+) -> tuple[pd.DataFrame, str, str, dict[str, str]]:
+    """Links with their status, title, subtitle and words of the legend."""
+    name, sure = asked.reference, f"links in at least {asked.least:.0%} of {asked.of}"
+    if asked.mode == ESTIMATE:
+        return alone(found, FOUND), f"What {asked.method} found", sure, {FOUND: "found"}
+    if asked.mode == OTHER:
         words = {REFERENCE: f"in {name}"}
-    else:
-        shown = overlay(found, known[name])
-        title, subtitle = f"{method.capitalize()} against {name}", f"{sure}: {scores_text(shown)}"
-        words = {
-            BOTH: f"found, and in {name}",
-            ONLY_FOUND: f"found, not in {name}",
-            ONLY_REFERENCE: f"in {name}, not found",
-        }
-    if together:
-        nodes, shown = by_modality(nodes, shown)
-    return View(nodes, shown, title, subtitle, words, of)
+        return alone(wanted, REFERENCE), name[0].upper() + name[1:], f"{len(wanted)} links", words
+    shown = overlay(found, wanted)
+    words = {
+        BOTH: f"found, and in {name}",
+        ONLY_FOUND: f"found, not in {name}",
+        ONLY_REFERENCE: f"in {name}, not found",
+    }
+    title = f"{asked.method[0].upper()}{asked.method[1:]} against {name}"
+    return shown, title, f"{sure}: {scores_text(shown)}" if name == TRUE else sure, words
 
 
 def draw(run: Run, view: View, selected: str | None) -> None:
     """The figure, whose nodes can be clicked, with its files."""
     figure: go.Figure = graph_figure(
         view.nodes, view.edges, title=view.title, subtitle=view.subtitle, words=view.words, of=view.of,
-        selected=selected,
+        selected=None if view.together else selected, directed=view.directed,
     )  # fmt: skip
     figure.update_layout(uirevision=f"{run['id']} {len(view.nodes)}")
     graph = to_graph(view.nodes, view.edges)
     files = {"dot": lambda: to_dot(graph).encode(), "graphml": lambda: to_graphml(graph).encode()}
     picture(figure, view.edges, GRAPH, files, on_select=on_node, selection_mode="points")
+    if not view.directed:
+        st.caption(
+            "PC joins two principal components of each modality, not the learnt latents, so the two graphs are compared "
+            "between modalities, whichever way their links run."
+        )
 
 
 def on_node() -> None:
     """A click on a node chooses it."""
     points = st.session_state[f"chart-{GRAPH}"]["selection"]["points"]
     chosen = [point["customdata"][0] for point in points if point.get("customdata")]
-    if chosen and not st.session_state.get("together", False):
+    if chosen:
         st.session_state["node"] = chosen[0]
 
 
-def own_graph(run: Run, names: list[str]) -> None:
+def own_graph(run: Run) -> None:
     """A graph of the reader's own, from a file or a path, to lay the estimate over."""
     key = _own_key(run)
+    names = list(graph_nodes(table(run["id"], "latents"), table(run["id"], "true_latents"), OURS)["name"])
     with st.popover("Compare with a graph of your own", icon=":material/upload_file:"):
         st.caption(
             "An edge list (`source,target`) or a square adjacency table, as CSV or Parquet. Latents are called "

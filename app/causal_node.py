@@ -1,5 +1,7 @@
 """One latent of the page Causal graph: its loadings, partial dependence, and what setting it to a value changes."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -11,51 +13,60 @@ from analyses.latent_details import (
     loadings_bar,
     values_of,
 )
-from analyses.multimodal_causal import OURS
-from app.causal_parts import latent_rows, seed_choice
+from app.causal_parts import seed_choice
 from app.connection import table
 from app.study_runs import Run
-from app.widgets import picture
+from app.widgets import literal, picture
 
-TARGETS = {"variable": "measured variables", "latent": "latents"}
+LONG_NAME = 18  # characters, beyond which two pictures need the whole width
 
 
-def node_section(run: Run, nodes: pd.DataFrame) -> None:
-    """The chosen latent of one seed, for the study's own method."""
+def node_section(run: Run, nodes: pd.DataFrame, together: bool) -> None:
+    """The chosen latent of one seed, as the study's own method learnt it."""
     st.subheader("One latent")
-    own = latent_rows(table(run["id"], "latents"), run["seeds"][0], OURS)
-    names = [name for name in nodes["name"] if name in set(own["name"])] or list(own["name"])
+    if together:
+        st.caption("Choose a latent once they are no longer taken together.")
+        return
+    names = list(nodes["name"])
     if st.session_state.get("node") not in names:
         st.session_state["node"] = names[0]
     left, right = st.columns([3, 1])
     name = str(left.selectbox("Latent (or click one in the graph)", names, key="node", bind="query-params"))
     with right:
         seed = seed_choice(run)
-    latents = latent_rows(table(run["id"], "latents"), seed, OURS)
-    mine = latents[latents["name"] == name]
-    if mine.empty:
-        st.info(f"Seed {seed} has no latent called {name}; choose another seed.")
-        return
-    latent, order = str(mine.iloc[0]["latent"]), list(dict.fromkeys(nodes["modality"]))
-    _profile(run, seed, latent, name, order)
-    _effects(run, seed, latent, name)
+    if _profile(run, seed, name, list(dict.fromkeys(nodes["modality"]))):
+        _effects(run, seed, name)
 
 
-def _profile(run: Run, seed: int, latent: str, name: str, order: list[str]) -> None:
-    where = {"seed": seed, "latent": latent}
+def _pair(names: pd.Series) -> tuple[Any, Any]:
+    """Two columns, or two rows where the names are long."""
+    if len(names) and names.str.len().max() > LONG_NAME:
+        return st.container(), st.container()
+    return tuple(st.columns(2))  # type: ignore[return-value]
+
+
+def _profile(run: Run, seed: int, name: str, order: list[str]) -> bool:
+    """Loadings and partial dependence; whether there are any."""
+    where = {"seed": seed, "latent": name}
     loadings = table(run["id"], "latent_loadings", where)
     dependence = table(run["id"], "partial_dependence", where)
-    left, right = st.columns(2)
+    if loadings.empty:
+        st.info(
+            f"Seed {seed} has no latent called {literal(name)} by the study's own method; choose another seed or latent."
+        )
+        return False
+    left, right = _pair(loadings["variable"])
     with left:
         picture(loadings_bar(loadings, order, name), loadings, "loadings")
     with right:
         picture(dependence_lines(dependence, loadings, name), dependence, "dependence")
+    return True
 
 
 @st.fragment
-def _effects(run: Run, seed: int, latent: str, name: str) -> None:
+def _effects(run: Run, seed: int, name: str) -> None:
     """do(latent = value): a slider, and the change that follows."""
-    changes = table(run["id"], "latent_interventions", {"seed": seed, "latent": latent})
+    changes = table(run["id"], "latent_interventions", {"seed": seed, "latent": name})
     st.subheader("Set it to a value")
     if changes.empty:
         st.caption("This run stored no interventions on this latent.")
@@ -69,7 +80,7 @@ def _effects(run: Run, seed: int, latent: str, name: str) -> None:
             format_func=lambda one: f"{one:+.1f}",
         )
     )  # fmt: skip
-    left, right = st.columns(2)
+    left, right = _pair(changes["target"])
     now = changes[np.isclose(changes["value"], value)]
     with left:
         picture(intervention_bars(now, name, value, "measured variables"), now, "do-bars")

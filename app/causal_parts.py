@@ -122,7 +122,8 @@ def seed_choice(run: Run, label: str = "Seed", key: str = "seed", first: int = 0
     seeds = run["seeds"]
     if st.session_state.get(key, seeds[0]) not in seeds:
         del st.session_state[key]
-    return int(st.selectbox(label, seeds, index=min(first, len(seeds) - 1), key=key, bind="query-params"))
+    start = min(first, len(seeds) - 1)
+    return int(str(st.selectbox(label, seeds, index=start, key=key, bind="query-params")))
 
 
 def choice(label: str, options: list[str], key: str, default: str | None = None, **more: Any) -> str:

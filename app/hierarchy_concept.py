@@ -67,8 +67,8 @@ def _members(result: Result, graph: nx.DiGraph, concept: str, members: list[str]
 
 
 def card_link(result: Result, member: str) -> str | None:
-    """The card of a member that is an SAE feature ("feature 12"), or None."""
-    number = re.search(r"(\d+)$", member)
+    """The card of a member that is an SAE feature ("f12"), or None."""
+    number = re.fullmatch(r"f(\d+)", member)
     config = result.config
     if config["source"] != "features" or not number:
         return None

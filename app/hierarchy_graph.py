@@ -1,6 +1,7 @@
 """The view "Graph" of the hierarchy page: layers or rings, the truth over the estimate, and the chosen concept."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import networkx as nx
 import streamlit as st
@@ -73,16 +74,13 @@ def graph_view(result: Result) -> None:
 
 def _least(result: Result, seed: str, method: str) -> float:
     """The share an edge needs to count, where edges have shares."""
-    whole = seed == ALL
-    if not whole and not frames.has_bootstraps(result.edges, method, int(seed)):
+    label = "An edge counts when at least this share of {} has it"
+    if seed == ALL:
+        return float(st.slider(label.format("seeds"), 0.0, 1.0, 0.5, 0.05, key="least", bind="query-params"))
+    if not frames.has_bootstraps(result.edges, method, int(seed)):
         return 0.0
-    what = "seeds" if whole else "bootstraps"
-    return float(
-        st.slider(
-            f"An edge counts when at least this share of {what} has it",
-            0.0, 1.0, 0.5, 0.05, key="least", bind="query-params",
-        )
-    )  # fmt: skip
+    label = label.format("bootstraps")
+    return float(st.slider(label, 0.0, 1.0, 0.0, 0.05, key="least_bootstraps", bind="query-params"))
 
 
 def _drawn(result: Result, method: str, seed: str, truth_name: str, least: float) -> Drawn:
@@ -151,7 +149,7 @@ def _files(graph: nx.DiGraph) -> None:
         for ending, write in made.items():
             st.download_button(
                 f"Graph as {ending.upper() if ending != 'graphml' else 'GraphML'}",
-                lambda write=write: write(graph),
+                partial(write, graph),
                 file_name=f"hierarchy.{ending}",
                 key=f"file-{ending}",
                 on_click="ignore",

@@ -14,6 +14,10 @@ from app.connection import client, table
 from app.widgets import literal
 
 STUDY = "concept_hierarchy"
+QUESTIONNAIRES = {
+    "bfi": "25 items of a personality questionnaire",
+    "burnout": "32 indicators of a questionnaire on the burnout of teachers",
+}
 Run = dict[str, Any]
 
 
@@ -95,7 +99,7 @@ def choose(label: str, options: Sequence[str], key: str, **more: Any) -> str:
 def strip(result: Result) -> None:
     """Consistency across seeds · recovery of the truth · chance."""
     found = summary(result.nodes, result.edges, result.scores, OURS)
-    pairs = f"mean of {found['pairs']} pairs of seeds"
+    pairs = f"mean of {found['pairs']} pair{'' if found['pairs'] == 1 else 's'} of seeds"
     same = f"{pairs} with one true graph" if result.has_truth else pairs
     cells = [
         (
@@ -166,7 +170,7 @@ def data_note(result: Result) -> None:
     elif config["source"] == "features":
         note = f"Data: SAE features of run {config['of'][:6]}, active or not; every seed reads a random part of the rows."
     else:
-        name = "25 items of a personality questionnaire" if config["source"] == "bfi" else config["table"]
+        name = QUESTIONNAIRES.get(config["source"]) or literal(config["table"])
         note = f"Data: {name}; every seed reads a random part of the rows."
     parts = [said[name] for name in ("label", "tier", "licence") if said.get(name)]
-    st.caption(literal(note + (f" {' · '.join(map(str, parts))}." if parts else "")))
+    st.caption(note + (f" {literal(' · '.join(map(str, parts)))}." if parts else ""))

@@ -26,7 +26,8 @@ WITH_MOST = 12
 @st.fragment
 def ranks_view(result: Result) -> None:
     """The rank statistic of every two observed variables, framed by the clusters that our search found."""
-    seed = int(choose("Seed", [str(one) for one in result.seeds], "rank_seed"))
+    with st.columns(3)[0]:
+        seed = int(choose("Seed", [str(one) for one in result.seeds], "rank_seed"))
     rows = result.rows("rank_statistics", seed=seed)
     picture(rank_heatmap(rows, clusters(result.graph(OURS, seed))), rows, "rank-statistics")
     words = (
@@ -131,18 +132,19 @@ def step_one_section(result: Result) -> None:
     with left:
         picture(step_one_figure(rows), rows, "step-one")
     with right:
+        frame = step_one(rows).rename(columns={"accuracy_k_means": "k-means"})
+        found = zip(frame.pop("n_states"), frame.pop("n_states_true"), strict=True)
+        frame["states"] = [f"{mine:g} of {true:g}" for mine, true in found]
+        numbers = {
+            n: st.column_config.NumberColumn(format="%.3f", width=75)
+            for n in ("accuracy", "k-means", "chance")
+        }
         st.dataframe(
-            step_one(rows).rename(
-                columns={
-                    "accuracy_k_means": "k-means", "n_states": "states found", "n_states_true": "states true",
-                }
-            ),
+            frame,
             hide_index=True,
             alt="Step 1 by variable, means over seeds",
-            column_config={
-                name: st.column_config.NumberColumn(format="%.3f") for name in ("accuracy", "k-means", "chance")
-            },
-        )  # fmt: skip
+            column_config={"variable": st.column_config.TextColumn(width=80), **numbers},
+        )
     st.markdown(error_sentence(result.scores))
 
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from analyses.identifiability import correlations
 from analyses.latent_frames import natural
-from analyses.multimodal_causal import TRUTH, methods_of, overall, seed_agreement
+from analyses.multimodal_causal import ALL, OURS, PC, TRUTH, methods_of, overall, seed_agreement
 from analyses.recovery import (
     correlation_heatmap,
     matrix_of,
@@ -84,6 +84,7 @@ def seeds_view(run: Run) -> None:
         st.info("This run has one seed. Add seeds below to see whether the same latents come back.")
         return
     latents = table(run["id"], "latents")
+    latents = latents[latents["method"] != PC]
     first, second, third, fourth = st.columns([3, 2, 2, 3], vertical_alignment="bottom")
     with first:
         method = method_choice(latents, "Two stages is the study's method; the others are baselines.")
@@ -135,8 +136,11 @@ def _every_pair(run: Run, latents: pd.DataFrame, method: str) -> None:
         column_words="Seeds",
         title="MCC of every two seeds",
         subtitle="matched within each modality",
+        words="MCC",
     )
-    picture(figure, shown.reset_index(names="seed"), "every-pair")
+    left, _ = st.columns([5, 4])
+    with left:
+        picture(figure, shown.reset_index(names="seed"), "every-pair")
 
 
 def path_view(run: Run) -> None:
@@ -149,12 +153,12 @@ def path_view(run: Run) -> None:
 
 def real_scores(run: Run) -> None:
     """How much of each modality the others predict, for data without a truth."""
-    whole = overall(table(run["id"], "latent_scores"))
-    st.subheader("Methods")
-    picture(score_dots(whole, methods_of(whole), ("cross",)), whole, "methods")
-    st.caption(
-        "Cross-modal R²: held-out share of a modality's latents that the other modalities' latents predict."
-    )
+    scores = table(run["id"], "latent_scores", {"method": OURS})
+    rows = scores.assign(method=scores["modality"].replace(ALL, "mean of all"))
+    st.subheader("What the others say of each modality")
+    figure = score_dots(rows, [*dict.fromkeys(rows["method"])], ("cross",), "Cross-modal R²")
+    picture(figure, scores, "cross-modal")
+    st.caption("Held-out share of a modality's latents that the latents of the other modalities predict.")
 
 
 def _choose_pair(

@@ -76,11 +76,15 @@ def start_tour(study: str, seeds: Sequence[int] = TOUR_SEEDS) -> Run | None:
     return run
 
 
+def _start(study: str) -> None:
+    start_tour(study)
+
+
 def nothing_yet(study: str, sentence: str, button: str) -> None:
     """The page of a study without runs: what will stand here, and a button that starts the tour."""
     st.info(sentence)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(button, type="primary", on_click=start_tour, args=(study,), icon=":material/play_arrow:")
+        st.button(button, type="primary", on_click=_start, args=(study,), icon=":material/play_arrow:")
         st.page_link(
             PAGES["new"],
             label="Set up a run of your own",

@@ -206,8 +206,9 @@ def picture(
     )
     formats = ["svg", "pdf", "png"] if has_browser() else []
     with st.container(horizontal=True, gap="small"):
-        rendered = {format: partial(_rendered, figure, format) for format in formats}
-        for ending, content in {**rendered, "csv": partial(to_csv, frame), **(files or {})}.items():
+        offered: Files = {format: partial(_rendered, figure, format) for format in formats}
+        offered |= {"csv": partial(to_csv, frame), **(files or {})}
+        for ending, content in offered.items():
             st.download_button(
                 LABELS.get(ending, ending.upper()),
                 content,

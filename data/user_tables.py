@@ -21,6 +21,7 @@ MAX_BYTES = 200_000_000
 MAX_CELLS = 50_000_000
 MIN_ROWS = 100
 SUFFIXES = (".csv", ".parquet")
+QUOTED = arrow_csv.ParseOptions(newlines_in_values=True)
 
 
 def column_names(path: str | Path) -> list[str]:
@@ -139,7 +140,7 @@ def _raw(file: Path, wanted: list[str]) -> pd.DataFrame:
         return _parquet(file).read(columns=wanted).to_pandas()
     wanted_only = arrow_csv.ConvertOptions(include_columns=wanted, strings_can_be_null=True)
     try:
-        return arrow_csv.read_csv(file, convert_options=wanted_only).to_pandas()
+        return arrow_csv.read_csv(file, parse_options=QUOTED, convert_options=wanted_only).to_pandas()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file.name} cannot be read as CSV ({error}); save it again as one.") from None
 

@@ -16,6 +16,7 @@ import typer
 
 from engine import client as engine_client
 from engine.cli_cards import cards_command
+from engine.cli_generations import import_generations_command
 from engine.cli_import import import_command
 from engine.cli_match import match_command
 from engine.client import Client, EngineError
@@ -28,6 +29,7 @@ app.add_typer(store_app, name="store")
 app.command("cards")(cards_command)
 app.command("match")(match_command)
 app.command("import-sae")(import_command)
+app.command("import-generations")(import_generations_command)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 RunId = Annotated[str, typer.Argument(help="A run's id; `concordance runs` lists them.")]

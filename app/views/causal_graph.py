@@ -18,19 +18,19 @@ KNOBS = ("edge_threshold", "lambda_grid", "n_samples")
 def explore(run: Run) -> None:
     """The graph and the chosen latent; a click redraws only these."""
     view = choose_view(run)
-    draw(run, view, st.session_state.get("node") if not st.session_state.get("together") else None)
+    draw(run, view, st.session_state.get("node"))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.toggle(
             "Take each modality's latents together", key="together", bind="query-params",
             help="One node a modality; the strongest link between two modalities stands for all of them.",
         )  # fmt: skip
         if not is_known(run):
-            own_graph(run, list(view.nodes["name"]))
+            own_graph(run)
         st.page_link(
             PAGES["recovery"], label="How well the latents are recovered", icon=":material/grid_on:",
             query_params={"run": run["id"]},
         )  # fmt: skip
-    node_section(run, view.nodes)
+    node_section(run, view.nodes, view.together)
 
 
 st.title("Causal graph")

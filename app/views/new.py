@@ -61,7 +61,11 @@ known = studies()
 clone = cloned()
 first, second = st.columns(2)
 study = choose(
-    "study", list(known), clone and clone["study"], first, format_func=lambda name: known[name]["title"]
+    "study",
+    list(known),
+    clone["study"] if clone else None,
+    first,
+    format_func=lambda name: known[name]["title"],
 )
 copying = clone if clone and clone["study"] == study else None
 presets = list(known[study]["presets"])

@@ -71,9 +71,7 @@ def cut_classes(classes: Sequence[bytes], salt: str) -> dict[str, list[int]]:
     """
     if len(classes) < len(SPLITS) or len(set(classes)) != len(classes):
         raise ValueError("three or more distinct classes are needed for three splits.")
-    order = sorted(
-        range(len(classes)), key=lambda i: hashlib.sha256(salt.encode() + classes[i]).digest()
-    )
+    order = sorted(range(len(classes)), key=lambda i: hashlib.sha256(salt.encode() + classes[i]).digest())
     n_validation, n_test = (max(1, round(share * len(order))) for share in SHARES[1:])
     n_train = len(order) - n_validation - n_test
     edges = (0, n_train, n_train + n_validation, len(order))

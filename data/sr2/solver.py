@@ -29,7 +29,9 @@ class SudokuSolver:
         digits = range(1, self.side + 1)
         cells = [[self._variable(cell, digit) for digit in digits] for cell in range(self.side**2)]
         placed = [
-            [self._variable(int(cell), digit) for cell in unit] for unit in units(self.box) for digit in digits
+            [self._variable(int(cell), digit) for cell in unit]
+            for unit in units(self.box)
+            for digit in digits
         ]
         exactly_one = cells + placed
         return exactly_one + [[-a, -b] for group in exactly_one for a, b in combinations(group, 2)]
@@ -51,7 +53,8 @@ class SudokuSolver:
 
     def solutions(self, board: Sequence[int] | Board, most: int = 2) -> list[Board]:
         """Up to `most` different solutions of a board; none when it has none."""
-        switch, found = self._switch(), []
+        switch = self._switch()
+        found: list[Board] = []
         assumed = [switch, *self._assumed(board)]
         while len(found) < most and self._solver.solve(assumptions=assumed):
             found.append(self._model())

@@ -45,7 +45,11 @@ class SudokuSet(PuzzleSet):
 
 
 def sudoku_set(
-    side: int, n_clues: int, sizes: tuple[int, int, int], generator: np.random.Generator, search_only: bool = False
+    side: int,
+    n_clues: int,
+    sizes: tuple[int, int, int],
+    generator: np.random.Generator,
+    search_only: bool = False,
 ) -> SudokuSet:
     """Puzzles with `n_clues` given cells and one solution; `sizes` for training, validation and test.
 

@@ -2,6 +2,9 @@
 
 from engine.studies.base import Study
 from engine.studies.concept_hierarchy import ConceptHierarchy
+from engine.studies.multimodal_causal import MultimodalCausal
 from engine.studies.sae_consistency import SaeConsistency
 
-STUDIES: dict[str, Study] = {study.name: study for study in (SaeConsistency(),)}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (SaeConsistency(), MultimodalCausal(), ConceptHierarchy())
+}

@@ -4,12 +4,14 @@ import pyarrow as pa
 
 from engine.tables.causal import CAUSAL
 from engine.tables.common import F64, I64, STR
-from engine.tables.reasoning import REASONING
 from engine.tables.sae import SAE
+from engine.tables.sapo import SAPO
+from engine.tables.sr2 import SR2
 
 RUN_TABLES: dict[str, dict[str, pa.DataType]] = {
     **SAE,
     **CAUSAL,
-    **REASONING,
+    **SAPO,
+    **SR2,
     "metrics": {"step": I64, "seed": I64, "name": STR, "value": F64},
 }

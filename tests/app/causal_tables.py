@@ -4,8 +4,10 @@ The tables hold a simulated world and what an imperfect learner would say of it,
 column without training.
 """
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,18 @@ import pyarrow as pa
 
 from analyses.identifiability import correlations, mean_correlation
 from data.files import write_json
+from engine import client as engine_client
+from engine.client import Client
 from engine.run import Run
 from engine.studies.multimodal_causal.config import Config
 
+DRAWN = ("two stages", "no sparsity")
 METHODS = ("two stages", "stage 1 alone", "no sparsity", "beta-VAE", "contrastive")
 ROWS = 200
 LAMBDAS = (0.05, 0.2)
 MODALITIES = ("a", "b", "c", "d", "e", "f", "g")
 REAL_MODALITIES = ("body", "blood pressure", "blood", "metals", "sleep", "depression", "diet")
-VALUES = (-2.0, -1.0, 0.0, 1.0, 2.0)
+VALUES = (-2.0, -1.0, 1.0, 2.0)
 NOISE = {"two stages": 0.1, "stage 1 alone": 0.7, "no sparsity": 0.5, "beta-VAE": 1.0, "contrastive": 0.8}
 
 
@@ -34,8 +39,9 @@ def write_run(
     config: dict[str, Any] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     density: float = 0.15,
+    error: str | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """A finished run in `home`/runs/`run_id`; the tables it holds. Its truth is left out for real data."""
+    """A finished run in `home`/runs/`run_id`, and the tables it holds; with an `error` one that failed."""
     settings = Config(**{"n_samples": 1000, **(config or {})})
     directory = home / "runs" / run_id
     directory.mkdir(parents=True)
@@ -44,8 +50,16 @@ def write_run(
         "data_seed": 0, "fingerprint": "", "code_version": "test", "preset": "tour", "created": time.time(),
     }  # fmt: skip
     write_json(directory / "config.json", record)
-    state = {"state": "done", "group": None, "created": record["created"], "queued": 0.0, "started": 0.0}
-    write_json(directory / "state.json", {**state, "finished": time.time(), "error": None})
+    state = {
+        "state": "failed" if error else "done",
+        "group": None,
+        "created": record["created"],
+        "queued": 0.0,
+        "started": 0.0,
+    }
+    write_json(directory / "state.json", {**state, "finished": time.time(), "error": error})
+    if error:
+        return {}
     tables = simulate(settings, seeds, density)
     run = Run(directory, settings)
     for seed in seeds:
@@ -55,6 +69,23 @@ def write_run(
         run.write_table(name, pa.Table.from_pandas(frame, preserve_index=False))
     run.finish()
     return tables
+
+
+@contextmanager
+def engine_on(home: Path) -> Iterator[Client]:
+    """A real engine on a state folder; CONCORDANCE_HOME names it meanwhile."""
+    before = os.environ.get("CONCORDANCE_HOME")
+    os.environ["CONCORDANCE_HOME"] = str(home)
+    process = engine_client.start_engine()
+    try:
+        yield engine_client.connect(start=False)
+    finally:
+        process.terminate()
+        process.wait(20)
+        if before is None:
+            del os.environ["CONCORDANCE_HOME"]
+        else:
+            os.environ["CONCORDANCE_HOME"] = before
 
 
 def simulate(config: Config, seeds: Sequence[int], density: float) -> dict[str, pd.DataFrame]:
@@ -75,14 +106,12 @@ def simulate(config: Config, seeds: Sequence[int], density: float) -> dict[str, 
                 (seed, weight, -9 + weight, 0.9 - weight if known else None, 9, 0.8, weight == LAMBDAS[0])
             )
     if not known:
-        rows["latent_edges"] += [
-            (seed, "pc", a, b, None, True, 0.95, None) for seed in seeds for a, b in list(graph.edges)[::2]
-        ]
+        _pc(rows, seeds[0], truth, graph)
     if known:
         rows["true_latents"] = truth
         rows["true_edges"] = list(graph.edges)
         rows["latent_values"] += [
-            (seeds[0], "truth", latent, row, float(values[row, i]))
+            (None, "truth", latent, row, float(values[row, i]))
             for i, (latent, _) in enumerate(truth)
             for row in range(ROWS)
         ]
@@ -134,7 +163,11 @@ def _method(
             (seed, method, id, row, float(learnt[row, i])) for row in range(ROWS)
         )
     scored = (score, score, 0.2, 0.83, 0.95, 0.94, 0.02) if known else (None,) * 7
-    rows.setdefault("latent_scores", []).append((seed, method, "all", *scored, 0.3))
+    across = 0.3 if method == "two stages" else None
+    for modality in [*dict.fromkeys(modality for _, modality in truth), "all"]:
+        rows.setdefault("latent_scores", []).append((seed, method, modality, *scored, across))
+    if method not in DRAWN:
+        return
     found = [edge for edge in graph.edges if rng.random() < 0.9 - NOISE[method] / 3]
     extra = (truth[0][0], truth[-1][0])
     links = list(dict.fromkeys([*found, extra]))
@@ -167,19 +200,30 @@ def _details(
     rows: dict[str, list[Any]], seed: int, truth: list[tuple[str, str]], values: np.ndarray, known: bool
 ) -> None:
     """Loadings, partial dependence and interventions of every latent of ours."""
-    for i in range(len(truth)):
-        id = latent_id(truth, i)
+    for i, (latent, modality) in enumerate(truth):
         for j, (target, other) in enumerate(truth):
-            variable = f"{other} variable {target}"
+            variable = f"{other} x{target[-1]}"
             size = float(np.corrcoef(values[:, i], values[:, j])[0, 1])
-            rows.setdefault("latent_loadings", []).append((seed, id, variable, other, size))
-            rows.setdefault("partial_dependence", []).extend(
-                (seed, id, variable, x, size * x) for x in (-2.0, 0.0, 2.0)
-            )
+            if other == modality:
+                rows.setdefault("latent_loadings", []).append((seed, latent, variable, other, size))
+                rows.setdefault("partial_dependence", []).extend(
+                    (seed, latent, variable, x, size * x) for x in (-2.0, 0.0, 2.0)
+                )
             for kind in ("model", "world") if known else ("model",):
                 rows.setdefault("latent_interventions", []).extend(
-                    (seed, id, value, variable, kind, other, size * value) for value in VALUES
+                    (seed, latent, value, variable, kind, other, size * value) for value in VALUES
                 )
+
+
+def _pc(
+    rows: dict[str, list[Any]], seed: int, truth: list[tuple[str, str]], graph: "nx.DiGraph[str]"
+) -> None:
+    """The PC baseline of real data: its own components, linked where every second link of the world is."""
+    names = {latent: f"{modality} PC{latent[-1]}" for latent, modality in truth}
+    rows["latents"] += [(seed, "pc", names[one], modality, names[one], None, None) for one, modality in truth]
+    rows["latent_edges"] += [
+        (seed, "pc", names[a], names[b], None, True, 0.95, None) for a, b in list(graph.edges)[::2]
+    ]
 
 
 COLUMNS = {

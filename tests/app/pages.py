@@ -8,7 +8,19 @@ from streamlit.testing.v1 import AppTest
 
 HOME = Path(__file__).resolve().parents[2] / "app" / "home.py"
 PAGES = {
-    name: f"views/{name}.py" for name in ("start", "features", "map", "lab", "consistency", "new", "jobs")
+    name: f"views/{name}.py"
+    for name in (
+        "start",
+        "features",
+        "map",
+        "lab",
+        "consistency",
+        "causal_graph",
+        "hierarchy",
+        "recovery",
+        "new",
+        "jobs",
+    )
 }
 
 

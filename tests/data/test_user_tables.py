@@ -43,6 +43,12 @@ def test_rows_that_miss_a_wanted_column_are_left_out(tmp_path: Path) -> None:
     assert len(read_table(path, ["weight", "BMI"])) == ROWS
 
 
+def test_column_names_may_hold_anything(tmp_path: Path) -> None:
+    hostile = ['a "quoted", <b>', "line\nbreak", "体重 β₁"]
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(ROWS, 3)), columns=hostile)
+    assert list(read_table(saved(frame, tmp_path))) == hostile
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [

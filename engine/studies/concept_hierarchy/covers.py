@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from math import prod
 
 from engine.studies.concept_hierarchy.rank import RankTest, RankTester, Side
 
 WIDTH = 27
+Branches = list[list[int]]
 Halves = tuple[tuple[int, ...], tuple[int, ...]]
 
 
@@ -90,8 +91,12 @@ class Evidence:
         builds += [self._joint] if self.n_states is not None else []
         results = []
         for one in (0, 1) if latent else (0,):
-            sides = [(build(a, halves, one, observed), build(b, halves, 1 - one, observed)) for build in builds]
-            results.append(min((self._test(*pair, rank) for pair in sides), key=lambda result: result.p_value))
+            sides = [
+                (build(a, halves, one, observed), build(b, halves, 1 - one, observed)) for build in builds
+            ]
+            results.append(
+                min((self._test(*pair, rank) for pair in sides), key=lambda result: result.p_value)
+            )
             if results[-1].accepted:
                 break
         return max(results, key=lambda result: result.p_value)
@@ -103,15 +108,30 @@ class Evidence:
     def _joint(self, group: Sequence[Cover], halves: list[Halves], which: int, observed: list[int]) -> Side:
         given = [leaf for pair in halves for leaf in self._best(pair[which], pair[1 - which])[:1]]
         joint = tuple(sorted({*observed, *given}))
-        leaves = self._best(leaves_of(group), [*observed, *(leaf for pair in halves for leaf in pair[1 - which])])
+        leaves = self._best(
+            leaves_of(group), [*observed, *(leaf for pair in halves for leaf in pair[1 - which])]
+        )
         room = WIDTH // prod(self.tester.support(column) for column in joint) - 1
         count = max(1, room // max(self.tester.support(leaf) - 1 for leaf in leaves))
         return Side(joint, tuple(sorted(leaves[:count])))
 
-    def same(self, a: Halves, b: Halves, n_latents: int) -> RankTest:
-        """Test that two latents are one: that `n_latents` separate the first halves around them from the second."""
-        sides = [Side(plain=tuple(sorted((*one, *other)))) for one, other in zip(a, b, strict=True)]
-        return self._test(sides[0], sides[1], self.bound(n_latents))
+    def same(self, a: Branches, b: Branches, n_latents: int) -> RankTest | None:
+        """Test that two adjacent nodes with branches `a` and `b` around them are one; None where that is refused.
+
+        Then `n_latents` latents separate half of all branches from the other half (the test returned), and a branch of
+        each from all others, which is refused below alpha / the number of such pairs.
+        """
+        sides = [Side(plain=tuple(sorted((*u, *v)))) for u, v in zip(deal(a), deal(b), strict=True)]
+        rank = self.bound(n_latents)
+        halves = self._test(sides[0], sides[1], rank)
+        if not halves.stands:
+            return None
+        everything = {leaf for branch in (*a, *b) for leaf in branch}
+        for u, v in product(a, b):
+            rest = Side(plain=tuple(sorted(everything - {*u, *v})))
+            if self._test(Side.of((*u, *v)), rest, rank).p_value < self.tester.alpha / (len(a) * len(b)):
+                return None
+        return halves
 
     def _best(self, leaves: Sequence[int], against: Sequence[int]) -> list[int]:
         """Leaves by how much they depend on the columns `against`, most first."""

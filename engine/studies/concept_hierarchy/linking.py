@@ -10,7 +10,7 @@ from itertools import combinations, permutations
 
 import networkx as nx
 
-from engine.studies.concept_hierarchy.covers import Cover, Evidence, deal
+from engine.studies.concept_hierarchy.covers import Branches, Cover, Evidence
 
 MAX_GIVEN = 2
 Separators = dict[frozenset[Cover], frozenset[Cover]]
@@ -78,8 +78,8 @@ def contract(skeleton: nx.Graph, separators: Separators, evidence: Evidence) -> 
             around = _branches(skeleton, a, b), _branches(skeleton, b, a)
             if a.observed or b.observed or a.size != b.size or min(map(len, around)) < 2:
                 continue
-            result = evidence.same(deal(around[0]), deal(around[1]), a.size)
-            if result.stands and (best is None or result.strength > best[0]):
+            result = evidence.same(*around, a.size)
+            if result and (best is None or result.strength > best[0]):
                 best = result.strength, a, b
         if best is None:
             return skeleton, separators
@@ -93,7 +93,7 @@ def contract(skeleton: nx.Graph, separators: Separators, evidence: Evidence) -> 
         }
 
 
-def _branches(skeleton: nx.Graph, node: Cover, other: Cover) -> list[list[int]]:
+def _branches(skeleton: nx.Graph, node: Cover, other: Cover) -> Branches:
     """Columns in each part of the graph that only `node` holds together, without the part of `other`."""
     rest = skeleton.subgraph(set(skeleton) - {node})
     near = set(skeleton[node])

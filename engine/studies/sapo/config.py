@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from data.sapo import Task, make_task
 from engine.studies.base import ConfigError, StudyConfig, form_field
-from engine.studies.sapo.sampler import Schedule, blockwise
+from engine.studies.sapo.schedule import Schedule, blockwise
 
 ARMS = ("diffu_grpo", "sapo", "grpo_longer", "grpo_wider", "sapo_no_indicator", "process_only")
 MATCHED = ("grpo_longer", "grpo_wider")
@@ -209,8 +209,14 @@ class Config(StudyConfig):
         default="",
         advanced=True,
     )
+    import_task: Literal["", "countdown", "sudoku", "gsm8k", "math", "text"] = form_field(
+        "What imported generations are about; empty reads it from the file's name and questions.",
+        group="Import",
+        default="",
+        advanced=True,
+    )
     checkpoint_every: int = form_field(
-        "Seconds of work between checkpoints, in units of 50 base steps or 2 iterations.",
+        "Units of work of every seed between checkpoints; a unit is 50 base steps or 2 iterations.",
         group="Training",
         default=10,
         unit="units",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import UserError
+from engine.studies.sapo.audit import training_rows
 from engine.studies.sapo.config import ARMS, Config
 from engine.studies.sapo.grpo import (
     Indicator,
@@ -16,7 +17,7 @@ from engine.studies.sapo.grpo import (
     step_aware_advantages,
 )
 from engine.studies.sapo.policy import (
-    Policy,
+    blank_policy,
     denoising_loss,
     load,
     log_probabilities,
@@ -48,7 +49,7 @@ class Learner:
     """The state machine of a seed. `stage` counts base and arms, `step` the steps done in the stage.
 
     `ends` holds the weights after each finished stage; `passes` the forward passes of each arm's rollouts so far;
-    `curve` the rows of the table `sapo_curve`.
+    `curve` the rows of the table `sapo_curve`, `last` some rollouts of each arm's last iteration.
     """
 
     def __init__(self, config: Config, seed: int, data_seed: int, log: Log) -> None:
@@ -61,6 +62,8 @@ class Learner:
         self.ends: dict[str, dict[str, Tensor]] = {}
         self.passes: dict[str, int] = {}
         self.iterations: dict[str, int] = {}
+        self.sizes: dict[str, int] = {}
+        self.last: dict[str, dict[str, list[dict[str, Any]]]] = {}
         self.curve: list[dict[str, Any]] = []
         self.reference = self.policy
         self.optimiser = self._base_optimiser()
@@ -184,6 +187,7 @@ class Learner:
             self.passes[self.arm] = self.passes["diffu_grpo"]
             mine = [row for row in self.curve if row["arm"] == "diffu_grpo"]
             self.curve += [{**row, "arm": self.arm} for row in mine]
+            self.sizes[self.arm], self.last[self.arm] = self.sizes["diffu_grpo"], self.last["diffu_grpo"]
             if self._arm_is_over():
                 self._next_stage()
         else:
@@ -207,7 +211,8 @@ class Learner:
         streams = (self.data_seed, self.seed, self.step)
         found = self.task.examples(rng_of("prompts", *streams), config.prompts, "train")
         prompts = torch.from_numpy(found.prompts)
-        group = roll_out(self.sampler, prompts, self._group_size(), generator_of("rollouts", *streams))
+        self.sizes[arm] = self._group_size()
+        group = roll_out(self.sampler, prompts, self.sizes[arm], generator_of("rollouts", *streams))
         advantages, process = group.advantages, None
         if arm in INDICATORS:
             needed = advantages > 0 if arm == "sapo" else torch.ones_like(advantages, dtype=torch.bool)
@@ -217,6 +222,7 @@ class Learner:
         shown = self._improve(group, advantages.flatten(), streams)
         self.step += 1
         self._record(group, advantages, process, shown)
+        self.last[arm] = training_rows(self.task, group, advantages, process, self.step)
         if self.step % config.eval_every == 0 or self._arm_is_over():
             self._evaluate()
 
@@ -306,7 +312,7 @@ class Learner:
         }
 
     def state(self) -> dict[str, Any]:
-        names = ("stage", "step", "passes", "iterations", "curve")
+        names = ("stage", "step", "passes", "iterations", "sizes", "last", "curve")
         return {name: getattr(self, name) for name in names}
 
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -318,13 +324,13 @@ class Learner:
         self.ends = {arm: groups[f"end:{arm}"] for arm in (BASE, *ARMS) if f"end:{arm}" in groups}
         self.kept_moments = groups.get("kept", {})
         self.stage = state["stage"]
-        self.passes, self.iterations = dict(state["passes"]), dict(state["iterations"])
         if not self.finished and self.arm != BASE:
             self._prepare_arm()
         load(self.policy, groups["policy"])
         if not self.finished:
-            self._set_moments(groups["moments"])
-        self.passes, self.step, self.curve = dict(state["passes"]), state["step"], list(state["curve"])
+            self._set_moments(groups.get("moments", {}))
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
 def _mean(values: Any) -> float | None:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.studies.sapo.config import Config
+
 MASK_EPSILON = 1e-3
 Logits = Callable[[Tensor], Tensor]
 """Tokens of prompt and completion (n × (P + L)) → logits of the completion (n × L × vocabulary)."""

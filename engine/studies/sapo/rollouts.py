@@ -11,7 +11,8 @@ from data.sapo import Scores, Task
 from engine.studies.sapo.config import Config
 from engine.studies.sapo.grpo import group_advantages, process_reward
 from engine.studies.sapo.policy import Logits
-from engine.studies.sapo.sampler import Denoising, Schedule, denoise
+from engine.studies.sapo.sampler import Denoising, denoise
+from engine.studies.sapo.schedule import Schedule
 
 
 def generator_of(name: str, *seeds: int) -> torch.Generator:

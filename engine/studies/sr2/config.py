@@ -141,7 +141,12 @@ class Config(StudyConfig):
     d_model: int = form_field("Width of the state of a cell.", group="Model", default=64, ge=8, le=1024)
     heads: int = form_field("Attention heads.", group="Model", default=4, advanced=True, ge=1, le=64)
     d_inner: int = form_field(
-        "Inner width of the gated feed-forward part.", group="Model", default=160, advanced=True, ge=8, le=8192
+        "Inner width of the gated feed-forward part.",
+        group="Model",
+        default=160,
+        advanced=True,
+        ge=8,
+        le=8192,
     )
     loss: Literal["softmax", "stablemax"] = form_field(
         "Cross-entropy over softmax, or over stablemax as in the authors' code.",

@@ -57,6 +57,8 @@ class Block(nn.Module):
         self.up = linear(2 * config.d_inner, width, generator)
         self.down = linear(width, config.d_inner, generator)
         cos, sin = rotary_table(config.side**2, width // config.heads)
+        self.cos: Tensor
+        self.sin: Tensor
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 

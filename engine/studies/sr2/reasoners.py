@@ -6,6 +6,7 @@ is a tuple of tensors (batch × cells × width) whose last one is read. `watch(z
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ class Reasoner(ABC, nn.Module):
         self.head = linear(config.n_tokens, config.d_model, generator)
         initial = torch.empty(states, config.d_model)
         nn.init.trunc_normal_(initial, generator=generator)
+        self.initial: Tensor
         self.register_buffer("initial", initial)
 
     def start(self, e: Tensor) -> State:
@@ -178,6 +180,6 @@ def trace(
         state = model.start(e)
         on_block(-1, state, e)
         for number in range(blocks):
-            state = model.block(state, e, number, lambda z, number=number: on_iteration(number, z))
+            state = model.block(state, e, number, partial(on_iteration, number))
             on_block(number, state, e)
         return state

@@ -20,10 +20,16 @@ def open_puzzles(config: Config) -> PuzzleSet:
     return _sudokus(config.side, config.clues, sizes, config.puzzle_seed, config.search_only)
 
 
+def puzzle_identity(config: Config) -> str:
+    """Equal for configs that name the same puzzles."""
+    kind = f"{config.clues} clues" if config.puzzle == "sudoku" else "unique paths"
+    search = " search" if config.search_only and config.puzzle == "sudoku" else ""
+    sizes = f"{config.n_train}+{config.n_validation}+{config.n_test}"
+    return f"{config.puzzle} {config.side} {kind}{search} {sizes} seed {config.puzzle_seed}"
+
+
 @lru_cache(maxsize=4)
-def _sudokus(
-    side: int, clues: int, sizes: tuple[int, int, int], seed: int, search_only: bool
-) -> PuzzleSet:
+def _sudokus(side: int, clues: int, sizes: tuple[int, int, int], seed: int, search_only: bool) -> PuzzleSet:
     generator = np.random.default_rng(stream_seed("sudoku", side, clues, seed))
     try:
         return sudoku_set(side, clues, sizes, generator, search_only)

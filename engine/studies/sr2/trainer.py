@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from engine.errors import UserError
 from engine.studies.sr2.config import Config
 from engine.studies.sr2.network import cross_entropy
-from engine.studies.sr2.reasoners import Reasoner, State, make_reasoner
+from engine.studies.sr2.reasoners import Reasoner, State, make_reasoner, trace
 
 BETAS = (0.9, 0.95)
 CLIP = 1.0
@@ -42,6 +43,7 @@ class Trainer:
         self.best = deepcopy(self.mean)
         self.chosen: Validation | None = None
         self.carry: State = ()
+        self.done, self.loss = 0, 0.0
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
             lr=config.learning_rate,
@@ -50,26 +52,26 @@ class Trainer:
             foreach=True,
         )
 
-    def step(self, number: int, inputs: Tensor, targets: Tensor) -> float:
-        """Optimiser step `number` (from 0) on a batch (batch × cells); the loss. Raises UserError when it is not finite."""
-        block = number % self.config.n_blocks if self.config.alignment else 0
+    def step(self, inputs: Tensor, targets: Tensor) -> None:
+        """The next optimiser step, on a batch (batch × cells). Raises UserError when the loss is not finite."""
+        block = self.done % self.config.n_blocks if self.config.alignment else 0
         e = self.model.embed(inputs)
         state = self.model.start(e) if block == 0 else self.carry
         for index in range(block, block + 1 if self.config.alignment else self.config.n_blocks):
             state = self.model.block(state, e, index)
         loss = cross_entropy(self.model.decode(state), targets, self.config.loss)
-        value = float(loss)
-        if value != value or value == float("inf"):
+        self.loss = float(loss.detach())
+        if not isfinite(self.loss):
             raise UserError("learning_rate", "the loss is no longer finite; lower learning_rate.")
-        self._descend(loss, number)
+        self._descend(loss)
         self.carry = tuple(part.detach() for part in state)
-        return value
+        self.done += 1
 
-    def _descend(self, loss: Tensor, number: int) -> None:
+    def _descend(self, loss: Tensor) -> None:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP, foreach=True)
-        rising = min(1.0, (number + 1) / max(1, self.config.warmup_steps))
+        rising = min(1.0, (self.done + 1) / max(1, self.config.warmup_steps))
         self.optimiser.param_groups[0]["lr"] = self.config.learning_rate * rising
         self.optimiser.step()
         with torch.no_grad():
@@ -77,10 +79,12 @@ class Trainer:
                 list(self.mean.parameters()), list(self.model.parameters()), 1 - self.config.ema
             )
 
-    def validate(self, step: int, inputs: Tensor, targets: Tensor, open_cells: Tensor) -> Validation:
+    def validate(self, inputs: Tensor, targets: Tensor, open_cells: Tensor) -> Validation:
         """Solve puzzles (n × cells) with the mean weights from a fresh state; keeps the weights where they are the best."""
         right = answers(self.mean, inputs, self.config.n_blocks) == targets
-        found = Validation(step, float(right.all(dim=1).float().mean()), float(right[open_cells].float().mean()))
+        found = Validation(
+            self.done, float(right.all(dim=1).float().mean()), float(right[open_cells].float().mean())
+        )
         if found.better_than(self.chosen):
             self.chosen = found
             self.best.load_state_dict(self.mean.state_dict())
@@ -96,8 +100,8 @@ class Trainer:
                 named[f"adam.{name}.{key}"] = value
         return {name: value.detach().clone().contiguous() for name, value in named.items()}
 
-    def load(self, tensors: dict[str, Tensor], chosen: Validation | None) -> None:
-        self.chosen = chosen
+    def load(self, tensors: dict[str, Tensor], done: int, loss: float, chosen: Validation | None) -> None:
+        self.done, self.loss, self.chosen = done, loss, chosen
         for kind in ("model", "mean", "best"):
             prefix = f"{kind}."
             held = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
@@ -112,7 +116,5 @@ class Trainer:
 
 def answers(model: Reasoner, inputs: Tensor, blocks: int) -> Tensor:
     """Tokens (n × cells) a reasoner gives after some blocks from a fresh state."""
-    from engine.studies.sr2.reasoners import trace
-
     parts = [model.decode(trace(model, part, blocks)).argmax(dim=-1) for part in inputs.split(CHUNK)]
     return torch.cat(parts)

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import ceil
+from queue import Empty, PriorityQueue
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from data.sr2 import PuzzleSet
+from engine.errors import UserError
 from engine.run import Run, Stopped
 from engine.studies.sr2.config import Config
 from engine.studies.sr2.cost import flops_per_step
@@ -24,70 +26,88 @@ T = TypeVar("T")
 
 
 class Training:
-    """One run: a trainer for each seed; batch b lasts for the N steps of its blocks, or for one without alignment."""
+    """One run: a trainer for each seed; batch b lasts for the N steps of its blocks, or for one without alignment.
+
+    Seeds wait for each other only where something is logged, validated or saved. They read the same batches.
+    """
 
     def __init__(self, run: Run, puzzles: PuzzleSet, pool: ThreadPoolExecutor) -> None:
         self.run, self.puzzles, self.pool = run, puzzles, pool
         self.config: Config = run.config
         self.trainers = {seed: Trainer(self.config, seed, run.device) for seed in run.seeds}
-        self.steps_per_batch = self.config.n_blocks if self.config.alignment else 1
         held = puzzles.splits["validation"]
         boards = held.inputs, held.targets, puzzles.open_cells(held.inputs)
         self.held_out = tuple(torch.from_numpy(board).to(run.device) for board in boards)
         self.validations: list[dict[str, Any]] = []
-        self.step = self._restore()
-        self._batch: tuple[int, tuple[Tensor, Tensor]] | None = None
+        self._restore()
+        times, total, points = self.config.evaluations, self.config.steps, LOGGED_POINTS
+        self.evaluated_at = {ceil(total * (i + 1) / times) for i in range(times)}
+        self.logged_at = {ceil(total * (i + 1) / points) for i in range(points)}
         self._since, self._mark = time.perf_counter(), self.step
 
     @property
-    def evaluated_at(self) -> set[int]:
-        """Steps after which the validation puzzles are solved, the last among them."""
-        times = self.config.evaluations
-        return {round(self.config.steps * (i + 1) / times) for i in range(times)}
+    def step(self) -> int:
+        """Steps that every seed has taken."""
+        return min(trainer.done for trainer in self.trainers.values())
 
     def train(self) -> None:
         """Train to the end. Raises Stopped after a checkpoint when asked to stop."""
-        total = self.config.steps
-        while self.step < total:
-            if self.run.should_stop:
+        total, every = self.config.steps, self.config.checkpoint_every
+        saved_at = {*range(every, total, every), total}
+        for target in sorted(self.evaluated_at | self.logged_at | saved_at):
+            if target <= self.step:
+                continue
+            self._work_until(target)
+            if self.step < target:
                 self.checkpoint()
                 raise Stopped
-            self.advance()
-            self.run.progress(self.step, total, "training")
-            if self.step % self.config.checkpoint_every == 0 or self.step == total:
+            if target in self.logged_at:
+                self._log()
+            if target in self.evaluated_at:
+                self._validate()
+            if target in saved_at or self.run.should_stop:
                 self.checkpoint()
+            self.run.progress(target, total, "training")
+            if self.run.should_stop:
+                raise Stopped
 
-    def advance(self) -> None:
-        """One optimiser step of every seed, and what is due after it."""
-        inputs, targets = self._batch_of(self.step // self.steps_per_batch)
-        losses = self.each(lambda trainer: trainer.step(self.step, inputs, targets))
-        self.step += 1
-        if self.step % max(1, self.config.steps // LOGGED_POINTS) == 0 or self.step == self.config.steps:
-            self._log(losses)
-        if self.step in self.evaluated_at:
-            self._validate()
+    def _work_until(self, target: int) -> None:
+        """Bring every seed to step `target`, those behind first, one step at a time, unless asked to stop."""
+        waiting: PriorityQueue[tuple[int, int]] = PriorityQueue()
+        for seed, trainer in self.trainers.items():
+            waiting.put((trainer.done, seed))
+
+        def work(_: int) -> None:
+            while not self.run.should_stop:
+                try:
+                    done, seed = waiting.get_nowait()
+                except Empty:
+                    return
+                if done < target:
+                    self._step(self.trainers[seed])
+                    waiting.put((done + 1, seed))
+
+        list(self.pool.map(work, range(len(self.trainers))))
+
+    def _step(self, trainer: Trainer) -> None:
+        number = trainer.done // (self.config.n_blocks if self.config.alignment else 1)
+        data_seed, size = self.run.data_seed, self.config.batch_size
+        trainer.step(*training_batch(self.puzzles, size, number, data_seed, self.run.device))
 
     def each(self, action: Callable[[Trainer], T]) -> dict[int, T]:
         """`action` of every seed's trainer, on as many threads as there are cores."""
         return dict(zip(self.trainers, self.pool.map(action, self.trainers.values()), strict=True))
 
-    def _batch_of(self, number: int) -> tuple[Tensor, Tensor]:
-        if self._batch is None or self._batch[0] != number:
-            data_seed, size = self.run.data_seed, self.config.batch_size
-            made = training_batch(self.puzzles, size, number, data_seed, self.run.device)
-            self._batch = number, made
-        return self._batch[1]
-
-    def _log(self, losses: dict[int, float]) -> None:
-        puzzles = (self.step - self._mark) * self.config.batch_size * len(losses)
+    def _log(self) -> None:
+        puzzles = (self.step - self._mark) * self.config.batch_size * len(self.trainers)
         speed = puzzles / (time.perf_counter() - self._since)
         self._since, self._mark = time.perf_counter(), self.step
-        for seed, loss in losses.items():
-            self.run.log(self.step, seed, loss=loss)
+        for seed, trainer in self.trainers.items():
+            self.run.log(self.step, seed, loss=trainer.loss)
         self.run.log(self.step, puzzles_per_second=speed)
 
     def _validate(self) -> None:
-        found = self.each(lambda trainer: trainer.validate(self.step, *self.held_out))
+        found = self.each(lambda trainer: trainer.validate(*self.held_out))
         for seed, validation in found.items():
             teraflops = self.step * flops_per_step(self.config) / 1e12
             self.validations.append({"seed": seed, "teraflops": teraflops, **asdict(validation)})
@@ -99,23 +119,27 @@ class Training:
             for seed, trainer in self.trainers.items()
             for name, value in trainer.tensors().items()
         }
-        chosen = {
-            str(seed): asdict(trainer.chosen) for seed, trainer in self.trainers.items() if trainer.chosen
+        state = {
+            str(seed): {
+                "done": trainer.done,
+                "loss": trainer.loss,
+                "chosen": asdict(trainer.chosen) if trainer.chosen else None,
+            }
+            for seed, trainer in self.trainers.items()
         }
-        self.run.checkpoint(self.step, tensors, {"chosen": chosen, "validations": self.validations})
+        self.run.checkpoint(self.step, tensors, {"seeds": state, "validations": self.validations})
 
-    def _restore(self) -> int:
+    def _restore(self) -> None:
         restored = self.run.restore()
         if restored is None:
-            return 0
-        step, tensors, state = restored
+            return
+        _, tensors, state = restored
         self.validations = state["validations"]
         for seed, trainer in self.trainers.items():
-            prefix = f"seed-{seed}."
-            mine = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
-            chosen = state["chosen"].get(str(seed))
-            trainer.load(mine, Validation(**chosen) if chosen else None)
-        return step
+            prefix, mine = f"seed-{seed}.", state["seeds"][str(seed)]
+            chosen = Validation(**mine["chosen"]) if mine["chosen"] else None
+            named = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
+            trainer.load(named, mine["done"], mine["loss"], chosen)
 
 
 def train(runs: Sequence[Run], finish: Callable[[Run], None] = lambda run: None) -> None:
@@ -125,12 +149,23 @@ def train(runs: Sequence[Run], finish: Callable[[Run], None] = lambda run: None)
     """
     with one_thread_each() as pool:
         for run in runs:
-            run.progress(0, 1, "drawing puzzles")
-            puzzles = open_puzzles(run.config)
-            training = Training(run, puzzles, pool)
-            training.train()
-            write_results(training)
-            finish(run)
+            with surviving(run, alone=len(runs) == 1):
+                run.progress(0, 1, "drawing puzzles")
+                training = Training(run, open_puzzles(run.config), pool)
+                training.train()
+                write_results(training)
+                finish(run)
+
+
+@contextmanager
+def surviving(run: Run, alone: bool) -> Iterator[None]:
+    """Let a bad setting fail its run only, where others go on."""
+    try:
+        yield
+    except UserError as error:
+        if alone:
+            raise
+        run.end("failed", str(error))
 
 
 @contextmanager

@@ -1,0 +1,168 @@
+"""Claims of arXiv 2510.01544 and the rules that decide them at this size, written before any was measured.
+
+Every comparison is paired: arms of a seed share its base model, prompts and test prompts. "Matched" are the two diffu-GRPO
+arms that take as many forward passes of rollouts as SAPO: more iterations, and larger groups.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from analyses.matching import mean_interval
+from engine.studies.base import Claim, Measurement
+from engine.studies.sapo.config import MATCHED
+
+Tables = Mapping[str, pa.Table]
+Floats = NDArray[np.float64]
+NOT_TESTED = Measurement(None, None, None, 0, None, None, "not tested")
+SEEDS = 5
+EQUAL = 0.05
+LARGE = "LLaDA-8B"
+
+
+def per_seed(tables: Tables, arm: str, column: str) -> Floats | None:
+    """A figure of `sapo_arms` by seed; None where some seed lacks it."""
+    frame = tables["sapo_arms"].to_pandas()
+    values = frame[frame["arm"] == arm].sort_values("seed")[column].to_numpy(dtype=np.float64)
+    return values if len(values) and np.isfinite(values).all() else None
+
+
+def paired(differences: Floats) -> tuple[float, float, float]:
+    """Mean and 95 % t interval over seeds."""
+    return float(differences.mean()), *mean_interval(differences)
+
+
+def against(
+    tables: Tables, column: str, others: tuple[str, ...], sign: int
+) -> tuple[tuple[float, float, float], int, float] | None:
+    """Paired interval of sign × (sapo − other) for the other arm it is smallest against, seeds, and that arm's mean."""
+    ours = per_seed(tables, "sapo", column)
+    theirs = [per_seed(tables, other, column) for other in others]
+    if ours is None or any(other is None for other in theirs):
+        return None
+    found = [(paired(sign * (ours - other)), len(ours), float(other.mean())) for other in theirs if other is not None]
+    return min(found, key=lambda each: each[0][0])
+
+
+def better(
+    column: str, sign: int = 1, others: tuple[str, ...] = MATCHED
+) -> Callable[[list[Tables]], Measurement]:
+    """Shown when the interval against the closest of `others` lies above 0."""
+
+    def measure(tables: list[Tables]) -> Measurement:
+        found = against(tables[0], column, others, sign)
+        if found is None:
+            return NOT_TESTED
+        (mean, low, high), seeds, baseline = found
+        return Measurement(mean, low, high, seeds, 0.0, baseline, "shown" if low > 0 else "not shown")
+
+    return measure
+
+
+def measure_equal(tables: list[Tables]) -> Measurement:
+    """Shown when the whole interval against the closest matched arm lies within ± EQUAL."""
+    found = against(tables[0], "exact", MATCHED, 1)
+    if found is None:
+        return NOT_TESTED
+    (mean, low, high), seeds, baseline = found
+    verdict = "shown" if -EQUAL < low and high < EQUAL else "not shown"
+    return Measurement(mean, low, high, seeds, 0.0, baseline, verdict)  # type: ignore[arg-type]
+
+
+def runs_of(task_preset: str) -> Callable[[str], list[dict[str, Any]]]:
+    """The run of a task, at the standard preset only: others lack the matched arms."""
+
+    def runs(preset: str) -> list[dict[str, Any]]:
+        return [{"preset": task_preset, "config": {}}] if preset == "standard" else []
+
+    return runs
+
+
+def never(preset: str) -> list[dict[str, Any]]:
+    """No runs here: sizes that need a GPU."""
+    return []
+
+
+ABOVE = "Shown when the paired 95 % interval over seeds lies above 0 against both compute-matched diffu-GRPO arms; the closer one is reported."
+MATCHED_NAME = "the better of diffu-GRPO with more iterations and with larger groups, same forward passes"
+
+
+def _claim(name: str, sentence: str, paper: str, task: str, **rest: Any) -> Claim:
+    values = {"rule": ABOVE, "baseline_name": MATCHED_NAME, "runs": runs_of(task), "min_seeds": SEEDS, **rest}
+    return Claim(name=name, sentence=sentence, paper=paper, **values)
+
+
+CLAIMS = (
+    _claim(
+        "beats_diffu_grpo_on_countdown",
+        "At matched compute, the step-aware reward solves more Countdown problems than the outcome alone: difference in exact-solve rate.",
+        f"52.0 against 31.3 % with {LARGE}, not compute-matched (d-TreeRPO's Table 1; the paper's own tables were not seen)",
+        "standard",
+        measure=better("exact"),
+    ),
+    _claim(
+        "beats_diffu_grpo_on_sudoku",
+        "The same on 4×4 Sudoku: difference in exact-solve rate (whole grids, not cells).",
+        f"20.3 against 12.9 % of blank cells with {LARGE}; exact solves were not reported (d-TreeRPO's Table 1)",
+        "sudoku",
+        measure=better("exact"),
+    ),
+    _claim(
+        "little_on_arithmetic",
+        "On chains of arithmetic it changes little: difference in exact-solve rate.",
+        f"GSM8K 80.6 against 79.8 %, MATH500 33.8 against 34.1 % with {LARGE} (d-TreeRPO's Table 1)",
+        "chain",
+        rule=f"Shown when the paired 95 % interval against the closer compute-matched arm lies within ± {EQUAL}.",
+        measure=measure_equal,
+    ),
+    _claim(
+        "fewer_junk_but_correct_traces_countdown",
+        "Fewer right Countdown answers come with a filler trace: P(junk | correct), matched diffu-GRPO less SAPO.",
+        "Figure 1 shows one such rollout; no rate is given",
+        "standard",
+        measure=better("junk_given_correct", -1),
+    ),
+    _claim(
+        "fewer_junk_but_correct_traces_chain",
+        "Fewer right chain answers come with a filler trace: P(junk | correct), matched diffu-GRPO less SAPO.",
+        "not in the paper",
+        "chain",
+        measure=better("junk_given_correct", -1),
+    ),
+    _claim(
+        "more_even_step_gains",
+        "The gain in success is spread more evenly over the denoising steps on Countdown: difference in 1 − Gini of the rises of V(t).",
+        "process rewards distribute the problem's complexity evenly (revised abstract); no figure is given",
+        "standard",
+        measure=better("evenness"),
+    ),
+    _claim(
+        "already_right_earlier",
+        "The answer is right at earlier steps on Countdown: difference in exact-solve rate of the argmax, mean over steps.",
+        "a figure on intermediate accuracy, whose values were not seen",
+        "standard",
+        measure=better("already_right"),
+    ),
+    _claim(
+        "indicator_helps",
+        "Rewarding progress only where the outcome is above average is better than everywhere: difference in exact-solve rate on chains.",
+        "Eq. 5; its ablation was not seen",
+        "chain",
+        rule="Shown when the paired 95 % interval over seeds of SAPO less SAPO without the indicator lies above 0.",
+        baseline_name="SAPO without the indicator",
+        measure=better("exact", 1, ("sapo_no_indicator",)),
+    ),
+    _claim(
+        "paper_size",
+        f"With {LARGE}-Instruct and LoRA, SAPO beats diffu-GRPO on Countdown.",
+        "52.0 against 31.3 % at 256 tokens (d-TreeRPO's Table 1)",
+        "paper",
+        rule="Needs a GPU of 24 GB or more and an environment with transformers below 5; nothing here measures it.",
+        baseline_name="diffu-GRPO",
+        runs=never,
+        measure=better("exact", 1, ("diffu_grpo",)),
+    ),
+)

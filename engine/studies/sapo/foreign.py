@@ -1,0 +1,264 @@
+"""Readers of files other tools wrote: d1's JSON of generations, LLaDA's one-line-per-step text, our own Parquet.
+
+A malformed file raises UserError("imported") with one sentence that names the file and the line (the row, in Parquet).
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from json import JSONDecodeError, JSONDecoder
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.errors import UserError
+from engine.studies.sapo.foreign_scores import Scored, score
+
+MAX_BYTES = 200_000_000
+LLADA_MASK = "<|mdm_mask|>"
+_STEP = re.compile(r"\s*([0-9]+)\s*,(.*)", re.DOTALL)
+_TOKEN = re.compile(r"\*([^&]*)&")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation. `steps` are (step, tokens) with "" for a mask, where the file tells; `committed_at` per position."""
+
+    prompt: str
+    text: str
+    truth: str
+    scored: Scored
+    steps: list[tuple[int, list[str]]] = field(default_factory=list)
+    committed_at: list[int | None] = field(default_factory=list)
+    details: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def words(self) -> list[str]:
+        return self.text.split()
+
+    @property
+    def exact(self) -> bool | None:
+        return self.scored.exact
+
+    @property
+    def cell(self) -> float | None:
+        return self.scored.cell
+
+    @property
+    def trace_valid(self) -> bool | None:
+        return self.scored.trace_valid
+
+    @property
+    def answer_positions(self) -> list[int]:
+        return self.scored.answer_positions
+
+
+@dataclass(frozen=True)
+class ForeignFile:
+    """What a file held; `format` is "d1 JSON", "LLaDA steps" or "Concordance Parquet"."""
+
+    path: Path
+    format: str
+    task: str
+    generations: list[Generation]
+
+
+def read_file(path: Path, task: str | None = None) -> ForeignFile:
+    """Read a file by its ending: .json, .txt or .parquet; `task` overrides what name and questions tell. Raises UserError."""
+    if not path.is_file():
+        raise UserError("imported", f"{path} is no file on this machine; name one that exists.")
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError("imported", f"{path.name} is larger than {MAX_BYTES // 10**6} MB; split it.")
+    readers = {".json": _read_json, ".txt": _read_steps, ".parquet": _read_parquet}
+    if path.suffix.lower() not in readers:
+        raise UserError(
+            "imported", f"{path.name} ends in none of {', '.join(readers)}; name d1's JSON, LLaDA's text or our Parquet."
+        )
+    found = readers[path.suffix.lower()](path, task)
+    if not found.generations:
+        _fail(path, 1, "it holds no generations")
+    return found
+
+
+def _fail(path: Path, line: int, problem: str, place: str = "line") -> NoReturn:
+    raise UserError("imported", f"{path.name}, {place} {line}: {problem}.")
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        _fail(path, content.count(b"\n", 0, error.start) + 1, "it is not UTF-8 text")
+
+
+# d1's JSON
+
+
+def _read_json(path: Path, task: str | None) -> ForeignFile:
+    """d1's `*_generations.json`: an object whose "generations" are objects with question, generations and ground_truth."""
+    text = _text(path)
+    try:
+        content = json.loads(text)
+    except JSONDecodeError as error:
+        _fail(path, error.lineno, f"it is no JSON ({error.msg.lower()}, column {error.colno})")
+    except RecursionError:
+        _fail(path, 1, "its JSON is nested too deeply")
+    rows = content.get("generations") if isinstance(content, dict) else content
+    if not isinstance(rows, list):
+        _fail(path, 1, 'there is no list "generations"')
+    task = task or task_named(path.name, rows)
+    found = []
+    for number, row in enumerate(rows):
+        if problem := _row_problem(row):
+            _fail(path, _line_of(text, number), f"generation {number + 1} {problem}")
+        truth, question = row.get("ground_truth"), str(row.get("question", ""))
+        try:
+            scored = score(task, question, row["generations"], truth)
+        except ValueError as error:
+            _fail(path, _line_of(text, number), f"generation {number + 1} {error}")
+        shown = truth if isinstance(truth, str) else json.dumps(truth)
+        found.append(Generation(question, row["generations"], shown, scored))
+    return ForeignFile(path, "d1 JSON", task, found)
+
+
+def _row_problem(row: Any) -> str:
+    if not isinstance(row, dict):
+        return "is no object"
+    if not isinstance(row.get("generations"), str):
+        return 'has no text under "generations"'
+    return ""
+
+
+def _line_of(text: str, number: int) -> int:
+    """The line at which the `number`-th element of the list of generations begins."""
+    found = re.search(r'"generations"\s*:\s*\[', text) or re.search(r"\s*\[", text)
+    place = found.end() if found else 0
+    decoder = JSONDecoder()
+    for skipped in range(number + 1):
+        place = _next(text, place)
+        if skipped < number:
+            place = decoder.raw_decode(text, place)[1]
+    return text.count("\n", 0, place) + 1
+
+
+def _next(text: str, place: int) -> int:
+    while text[place] in " \t\r\n,":
+        place += 1
+    return place
+
+
+def task_named(name: str, rows: list[Any] | None = None) -> str:
+    """The task a file is about, from its name or its first question; "text" where neither tells."""
+    first = rows[0] if rows and isinstance(rows[0], dict) else {}
+    for task in ("countdown", "sudoku", "gsm8k", "gsm", "math"):
+        if task in name.lower():
+            return "gsm8k" if task == "gsm" else task
+    question = str(first.get("question", ""))
+    if re.search(r"Numbers: \[.*Target:", question, re.DOTALL):
+        return "countdown"
+    return "sudoku" if re.search(r"\b[0-4]{16}\b", question) else "text"
+
+
+# LLaDA's text, one line per step
+
+
+def _read_steps(path: Path, task: str | None) -> ForeignFile:
+    """LLaDA's `sample_process.txt`: lines `step, *token&*token&…`; a step that does not go on begins a new trajectory."""
+    trajectories: list[list[tuple[int, list[str]]]] = []
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        step, tokens = _step_line(path, number, line)
+        going_on = trajectories and step == trajectories[-1][-1][0] + 1
+        if not going_on and trajectories and step > trajectories[-1][-1][0]:
+            _fail(path, number, f"step {step} follows step {trajectories[-1][-1][0]}")
+        if not going_on:
+            trajectories.append([])
+        elif len(tokens) != len(trajectories[-1][-1][1]):
+            _fail(path, number, f"{len(tokens)} tokens follow {len(trajectories[-1][-1][1])}")
+        trajectories[-1].append((step, tokens))
+    task = task or "text"
+    found = [_trajectory("", steps, "", task) for steps in trajectories]
+    return ForeignFile(path, "LLaDA steps", task, found)
+
+
+def _step_line(path: Path, number: int, line: str) -> tuple[int, list[str]]:
+    matched = _STEP.fullmatch(line)
+    if matched is None:
+        _fail(path, number, "it does not begin with a step and a comma")
+    tokens = _TOKEN.findall(matched[2])
+    if not tokens or _TOKEN.sub("", matched[2]).strip():
+        _fail(path, number, "its tokens are not written as *token&")
+    return int(matched[1]), ["" if token.strip() == LLADA_MASK else token for token in tokens]
+
+
+def _trajectory(
+    prompt: str,
+    steps: list[tuple[int, list[str]]],
+    truth: str,
+    task: str,
+    details: dict[tuple[int, int], dict[str, Any]] | None = None,
+) -> Generation:
+    last = steps[-1][1]
+    text = "".join(last) if any(token.startswith(" ") for token in last) else " ".join(last)
+    committed = [
+        next((step for step, tokens in steps if tokens[position]), None) for position in range(len(last))
+    ]
+    return Generation(prompt, text, truth, score(task, prompt, text, truth or None), steps, committed, details or {})
+
+
+# Our Parquet
+
+_ROLLOUT_COLUMNS = ("rollout", "prompt", "completion", "exact", "cell")
+_TOKEN_COLUMNS = ("rollout", "step", "position", "token")
+
+
+def _read_parquet(path: Path, task: str | None) -> ForeignFile:
+    """A run's `sapo_rollouts.parquet` (final texts) or `sapo_tokens.parquet` (every step)."""
+    try:
+        names = pq.read_schema(path).names
+        if set(_TOKEN_COLUMNS) <= set(names):
+            found = _token_generations(path, pq.read_table(path), task or "text")
+        elif set(_ROLLOUT_COLUMNS) <= set(names):
+            found = _rollout_generations(path, pq.read_table(path))
+        else:
+            raise UserError(
+                "imported",
+                f"{path.name} has the columns {', '.join(names[:8])}; name sapo_rollouts.parquet or sapo_tokens.parquet of a run.",
+            )
+    except (pa.ArrowException, OSError) as error:
+        raise UserError("imported", f"{path.name} is no readable Parquet ({str(error).splitlines()[0]}).") from None
+    return ForeignFile(path, "Concordance Parquet", task or "text", found)
+
+
+def _rollout_generations(path: Path, table: pa.Table) -> list[Generation]:
+    found = []
+    for number, row in enumerate(table.to_pylist(), start=1):
+        if not isinstance(row["completion"], str):
+            _fail(path, number, "it has no completion", "row")
+        scored = Scored(row["exact"], row["cell"], row.get("trace_valid"), [])
+        found.append(Generation(row["prompt"] or "", row["completion"], row.get("truth") or "", scored))
+    return found
+
+
+def _token_generations(path: Path, table: pa.Table, task: str) -> list[Generation]:
+    kept: dict[tuple[Any, ...], dict[int, dict[int, dict[str, Any]]]] = {}
+    for number, row in enumerate(table.to_pylist(), start=1):
+        if any(row[name] is None for name in _TOKEN_COLUMNS):
+            _fail(path, number, "rollout, step, position or token is missing", "row")
+        key = (row.get("seed"), row.get("arm"), row["rollout"])
+        kept.setdefault(key, {}).setdefault(row["step"], {})[row["position"]] = row
+    found = []
+    for cells in kept.values():
+        length = max(map(max, cells.values())) + 1
+        steps = [(step, [cells[step].get(i, {}).get("token", "") for i in range(length)]) for step in sorted(cells)]
+        details = {
+            (step, position): {name: row.get(name) for name in ("argmax", "confidence", "entropy", "block")}
+            for step, positions in cells.items()
+            for position, row in positions.items()
+        }
+        found.append(_trajectory("", steps, "", task, details))
+    return found

@@ -1,0 +1,121 @@
+"""A run: every seed is trained by itself, two at a time, then evaluated on the same test prompts."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.errors import UserError
+from engine.run import Run, Stopped
+from engine.studies.sapo.base_models import base_tensors
+from engine.studies.sapo.config import LLADA, Config
+from engine.studies.sapo.evaluation import Evaluation, Evaluator
+from engine.studies.sapo.importing import import_run
+from engine.studies.sapo.learner import Learner
+from engine.studies.sapo.policy import blank_policy, load
+from engine.studies.sapo.results import write_results
+
+WORKERS = 2
+
+
+def train(run: Run) -> None:
+    """Train base and arms of every seed, evaluate them and write the tables; or import files. Raises UserError, Stopped."""
+    config: Config = run.config
+    if config.imported:
+        return import_run(run)
+    if config.policy == "llada":
+        raise UserError(
+            "policy",
+            f"{LLADA} needs transformers below 5 and a GPU, in an environment that Concordance cannot make yet; "
+            "train the small policy, or import that model's generations with concordance import-generations.",
+        )
+    torch.set_num_threads(1)
+    session = Session(run)
+    session.train()
+    write_results(run, session.learners, session.evaluate())
+
+
+class Session:
+    """The learners of a run. Python threads share the cores between seeds; each seed's own work is in one thread."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.config: Config = run.config
+        self._lock = threading.Lock()
+        self.learners = [Learner(self.config, seed, run.data_seed, self._log) for seed in run.seeds]
+        self.checkpoints = 0
+        self._start()
+
+    def _start(self) -> None:
+        restored = self.run.restore()
+        if restored is not None:
+            self.checkpoints, tensors, state = restored
+            for learner in self.learners:
+                learner.restore(tensors, state[str(learner.seed)])
+        elif self.config.start_from:
+            for learner in self.learners:
+                learner.start_from(base_tensors(self.config, learner.seed))
+
+    def _log(self, step: int, seed: int, **values: float) -> None:
+        with self._lock:
+            self.run.log(step, seed, **values)
+
+    def train(self) -> None:
+        """Advance every seed to its end, with a checkpoint after every few units; Stopped after the last one."""
+        while waiting := [learner for learner in self.learners if not learner.finished]:
+            self._each(waiting, self._some_units)
+            self.checkpoint()
+            if self.run.should_stop:
+                raise Stopped
+
+    def _some_units(self, learner: Learner) -> None:
+        for _ in range(self.config.checkpoint_every):
+            if learner.finished or self.run.should_stop:
+                return
+            learner.advance()
+            self._progress()
+
+    def _progress(self) -> None:
+        parts = [learner.work() for learner in self.learners]
+        with self._lock:
+            self.run.progress(sum(done for done, _ in parts), sum(total for _, total in parts), "training")
+
+    def checkpoint(self) -> None:
+        self.checkpoints += 1
+        tensors: dict[str, Tensor] = {}
+        for learner in self.learners:
+            tensors |= learner.tensors()
+        self.run.checkpoint(
+            self.checkpoints, tensors, {str(learner.seed): learner.state() for learner in self.learners}
+        )
+
+    def evaluate(self) -> dict[tuple[int, str], Evaluation]:
+        """Every policy's evaluation, by seed and arm. Raises Stopped between two of them; they are then made anew."""
+        wanted = [(learner, arm) for learner in self.learners for arm in learner.stages]
+        found: dict[tuple[int, str], Evaluation] = {}
+
+        def one(place: tuple[Learner, str]) -> None:
+            learner, arm = place
+            if self.run.should_stop:
+                return
+            policy = load(blank_policy(self.config), learner.ends[arm])
+            evaluator = Evaluator(self.config, policy, learner.seed, arm, self.run.data_seed)
+            found[learner.seed, arm] = evaluator.run()
+            with self._lock:
+                self.run.progress(len(found), len(wanted), "evaluation")
+
+        self._each(wanted, one)
+        if len(found) < len(wanted):
+            raise Stopped
+        return found
+
+    def _each(self, items: Sequence[Any], action: Callable[[Any], None]) -> None:
+        """Do something to each item, two at a time where two cores are free; the first error is raised."""
+        workers = min(WORKERS, len(items), len(os.sched_getaffinity(0)))
+        with ThreadPoolExecutor(workers) as pool:
+            for done in [pool.submit(action, item) for item in items]:
+                done.result()

@@ -1,0 +1,50 @@
+"""Named starting values."""
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tour": {
+        "side": 4,
+        "clues": 6,
+        "blocks": 4,
+        "teraflops": 1.2,
+        "n_validation": 128,
+        "n_test": 256,
+        "evaluations": 10,
+        "checkpoint_every": 100,
+        "learning_rate": 2e-3,
+    },
+    "standard": {},
+    "six_ten_clues": {"clues": 10, "teraflops": 15.0},
+    "nine": {
+        "side": 9,
+        "clues": 40,
+        "d_model": 96,
+        "d_inner": 256,
+        "batch_size": 32,
+        "teraflops": 60.0,
+    },
+    "maze": {"puzzle": "maze", "side": 11, "batch_size": 32, "teraflops": 30.0},
+    "paper": {
+        "side": 9,
+        "clues": 24,
+        "search_only": True,
+        "n_test": 2_000,
+        "d_model": 512,
+        "heads": 8,
+        "d_inner": 1536,
+        "blocks": 16,
+        "recurrences": 16,
+        "positions": "rope",
+        "loss": "stablemax",
+        "budget": "steps",
+        "n_steps": 78_125,
+        "batch_size": 768,
+        "learning_rate": 1e-4,
+        "warmup_steps": 2_000,
+        "weight_decay": 1.0,
+        "ema": 0.9997,
+        "evaluations": 50,
+        "checkpoint_every": 1_000,
+    },
+}
