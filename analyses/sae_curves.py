@@ -19,6 +19,9 @@ LIVE_METRICS = {
     "activations_per_second": "Speed (activations per second)",
     "pw_mcc_abs": "Mean PW-MCC (|cosine|)",
     "gt_mcc_abs": "GT-MCC (|cosine|)",
+    "info_nce": "Contrastive loss (InfoNCE)",
+    "held_out_log_likelihood": "Held-out log-likelihood (per row)",
+    "jacobian_l1": "Strength of all links together",
 }
 
 
@@ -125,8 +128,9 @@ def training_curves(rows: Frame, metric: str) -> go.Figure:
         min(trace.y) for trace in figure.data
     )
     figure.update_xaxes(title_text="Training step", rangemode="tozero")
+    off_zero = wide or min(min(trace.y) for trace in figure.data) < 0
     figure.update_yaxes(
-        title_text=label, type="log" if wide else "linear", rangemode="normal" if wide else "tozero"
+        title_text=label, type="log" if wide else "linear", rangemode="normal" if off_zero else "tozero"
     )
     figure.update_layout(showlegend=len(last) > 1)
     return finish(

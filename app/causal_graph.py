@@ -29,7 +29,7 @@ from analyses.latent_frames import (
 )
 from analyses.latent_graph import graph_figure
 from analyses.multimodal_causal import OURS, PC
-from app.causal_parts import choice, is_known, method_choice
+from app.causal_parts import choice, forget_unless, is_known, method_choice
 from app.connection import table
 from app.study_runs import Run
 from app.widgets import picture
@@ -84,11 +84,11 @@ def _own_key(run: Run) -> str:
     return f"own_graph_{run['id']}"
 
 
-def choose_view(run: Run) -> View:
+def choose_view(run: Run, together: bool) -> View:
     """The controls above the graph, and what they ask to be drawn."""
     edges, latents = table(run["id"], "latent_edges"), table(run["id"], "latents")
     known = references(run, edges)
-    asked = _controls(run, edges, known)
+    asked = _controls(run, edges, known, together)
     nodes = graph_nodes(latents, table(run["id"], "true_latents"), asked.method)
     found = _sure_links(edges, asked.method, asked)
     place = dict(zip(nodes["name"], nodes["modality"], strict=True))
@@ -99,7 +99,7 @@ def choose_view(run: Run) -> View:
     return View(nodes, *_overlaid(found, wanted, asked), asked.of, asked.together or not directed, directed)
 
 
-def _controls(run: Run, edges: pd.DataFrame, known: dict[str, list[Edge]]) -> Asked:
+def _controls(run: Run, edges: pd.DataFrame, known: dict[str, list[Edge]], together: bool) -> Asked:
     first, second, third, fourth = st.columns([5, 8, 6, 6], vertical_alignment="bottom")
     with first:
         method = method_choice(
@@ -123,7 +123,7 @@ def _controls(run: Run, edges: pd.DataFrame, known: dict[str, list[Edge]]) -> As
             bind="query-params",
             format="percent",
         )
-    return Asked(method, of, float(least), mode, reference, bool(st.session_state.get("together", False)))
+    return Asked(method, of, float(least), mode, reference, together)
 
 
 def _choose_reference(known: dict[str, list[Edge]]) -> tuple[str, str]:
@@ -134,8 +134,7 @@ def _choose_reference(known: dict[str, list[Edge]]) -> tuple[str, str]:
     mode = choice("Show", [COMPARED, ESTIMATE, OTHER], "overlay", COMPARED if TRUE in known else ESTIMATE)
     name = next(iter(known))
     if len(known) > 1 and mode != ESTIMATE:
-        if st.session_state.get("against", "") not in known:
-            st.session_state.pop("against", None)
+        forget_unless("against", list(known))
         name = str(st.selectbox("Compared with", list(known), key="against", bind="query-params"))
     return mode, "" if mode == ESTIMATE else name
 

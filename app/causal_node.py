@@ -13,7 +13,7 @@ from analyses.latent_details import (
     loadings_bar,
     values_of,
 )
-from app.causal_parts import seed_choice
+from app.causal_parts import forget_unless, seed_choice
 from app.connection import table
 from app.study_runs import Run
 from app.widgets import literal, picture
@@ -28,8 +28,7 @@ def node_section(run: Run, nodes: pd.DataFrame, together: bool) -> None:
         st.caption("Choose a latent once they are no longer taken together.")
         return
     names = list(nodes["name"])
-    if st.session_state.get("node") not in names:
-        st.session_state["node"] = names[0]
+    forget_unless("node", names)
     left, right = st.columns([3, 1])
     name = str(left.selectbox("Latent (or click one in the graph)", names, key="node", bind="query-params"))
     with right:
@@ -72,12 +71,11 @@ def _effects(run: Run, seed: int, name: str) -> None:
         st.caption("This run stored no interventions on this latent.")
         return
     values = values_of(changes)
-    if st.session_state.get("do") not in values:
-        st.session_state["do"] = values[int(np.argmax(values))]
+    forget_unless("do", values)
     value = float(
         st.select_slider(
-            f"do({name} = …), in standard deviations", values, key="do", bind="query-params",
-            format_func=lambda one: f"{one:+.1f}",
+            f"do({name} = …), in standard deviations", values, max(values), key="do", bind="query-params",
+            format_func=lambda one: f"{one:g}",
         )
     )  # fmt: skip
     left, right = _pair(changes["target"])

@@ -1,5 +1,6 @@
 """What the pages of multimodal causal learning share: the run, its tables, the first strip."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -112,29 +113,32 @@ def _chance(figures: dict[str, Figure]) -> str:
 def method_choice(frame: pd.DataFrame, help: str) -> str:
     """The learning method, kept in the URL as ?method=."""
     methods = methods_of(frame)
-    if st.session_state.get("method", methods[0]) not in methods:
-        st.session_state["method"] = methods[0]
+    forget_unless("method", methods)
     return str(st.selectbox("Method", methods, key="method", bind="query-params", help=help))
 
 
 def seed_choice(run: Run, label: str = "Seed", key: str = "seed", first: int = 0) -> int:
     """One of the run's seeds, kept in the URL under `key`."""
     seeds = run["seeds"]
-    if st.session_state.get(key, seeds[0]) not in seeds:
-        del st.session_state[key]
+    forget_unless(key, seeds)
     start = min(first, len(seeds) - 1)
     return int(str(st.selectbox(label, seeds, index=start, key=key, bind="query-params")))
 
 
 def choice(label: str, options: list[str], key: str, default: str | None = None, **more: Any) -> str:
     """One of a few options in a row, kept in the URL under `key`."""
-    if st.session_state.get(key, options[0]) not in options:
-        st.session_state[key] = default or options[0]
+    forget_unless(key, options)
     return str(
         st.segmented_control(
             label, options, default=default or options[0], required=True, key=key, bind="query-params", **more
         )
     )
+
+
+def forget_unless(key: str, options: Sequence[Any]) -> None:
+    """Let a control start anew where what it held is no longer on offer."""
+    if key in st.session_state and st.session_state[key] not in options:
+        del st.session_state[key]
 
 
 def latent_rows(latents: pd.DataFrame, seed: int, method: str) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from analyses.recovery import (
     score_dots,
     sparsity_path,
 )
-from app.causal_parts import choice, is_known, latent_rows, method_choice, seed_choice
+from app.causal_parts import choice, forget_unless, is_known, latent_rows, method_choice, seed_choice
 from app.connection import table
 from app.study_runs import Run
 from app.widgets import picture
@@ -166,13 +166,11 @@ def _choose_pair(
 ) -> tuple[str, str]:
     """The pair whose values are shown: what was clicked, else the strongest cell of the first row."""
     for key, options in zip(CELLS, (rows, columns), strict=True):
-        if st.session_state.get(key) not in options:
-            st.session_state[key] = options[0] if key == CELLS[0] else str(matrix.iloc[0].idxmax())
+        forget_unless(key, options)
     left, right = st.columns(2)
-    return (
-        str(left.selectbox(one, rows, key=CELLS[0], bind="query-params")),
-        str(right.selectbox(other, columns, key=CELLS[1], bind="query-params")),
-    )
+    row = str(left.selectbox(one, rows, key=CELLS[0], bind="query-params"))
+    best = columns.index(str(matrix.loc[row].idxmax()))
+    return row, str(right.selectbox(other, columns, index=best, key=CELLS[1], bind="query-params"))
 
 
 def _on_cell(name: str) -> None:

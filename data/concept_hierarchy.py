@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 FLOOR = 0.02
 CONCENTRATION = 0.5
-TRIES, RESTARTS = 200, 500
+TRIES, RESTARTS = 200, 100
 
 _LATENT_EDGES: dict[str, tuple[tuple[int, int], ...]] = {
     "chain": ((1, 2),),

@@ -183,6 +183,12 @@ class Client(ExploreCalls):
         metadata = table.schema.metadata or {}
         return {"summary": json.loads(metadata[b"summary"]), "matches": table}
 
+    def solve_puzzle(self, run_id: str, seed: int, puzzle: str, blocks: int | None = None) -> dict[str, Any]:
+        """Every board a finished sr2 run passes through on a puzzle; as `engine.studies.sr2.solving.solve` returns it."""
+        body = {"seed": seed, "puzzle": puzzle, "blocks": blocks}
+        found: dict[str, Any] = self._json("POST", f"/runs/{run_id}/puzzle", json=body)
+        return found
+
     def claims(self, study: str) -> pa.Table:
         """The newest measured figure of every claim of a study."""
         return self._arrow(self._call("GET", f"/studies/{study}/claims"))

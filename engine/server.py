@@ -31,6 +31,7 @@ from engine.explore_api import add_explore
 from engine.figures import FigureServer
 from engine.lab import Lab
 from engine.pooling import pool
+from engine.puzzle_solver import PuzzleSolver, add_puzzles
 from engine.sae_matching import SaeMatcher
 from engine.scheduler import Scheduler, command, find_study
 from engine.store import Store
@@ -83,12 +84,14 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
     matcher = SaeMatcher(home, store)
     figures = FigureServer()
     lab = Lab(home)
+    solver = PuzzleSolver()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> Any:
         scheduler.start()
         yield
         lab.close()
+        solver.close()
         scheduler.shutdown()
         figures.close()
         store.close()
@@ -121,6 +124,7 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
 
     _add_studies(app, guarded, scheduler, store)
     _add_runs(app, guarded, scheduler, store)
+    add_puzzles(app, guarded, scheduler, solver)
     add_explore(app, guarded, scheduler, store, matcher, lab, _arrow)
 
     @app.get("/match", dependencies=guarded)

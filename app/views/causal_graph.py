@@ -17,10 +17,9 @@ KNOBS = ("edge_threshold", "lambda_grid", "n_samples")
 @st.fragment
 def explore(run: Run) -> None:
     """The graph and the chosen latent; a click redraws only these."""
-    view = choose_view(run)
-    draw(run, view, st.session_state.get("node"))
+    above = st.container()
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.toggle(
+        together = st.toggle(
             "Take each modality's latents together", key="together", bind="query-params",
             help="One node a modality; the strongest link between two modalities stands for all of them.",
         )  # fmt: skip
@@ -30,6 +29,9 @@ def explore(run: Run) -> None:
             PAGES["recovery"], label="How well the latents are recovered", icon=":material/grid_on:",
             query_params={"run": run["id"]},
         )  # fmt: skip
+    with above:
+        view = choose_view(run, together)
+        draw(run, view, st.session_state.get("node"))
     node_section(run, view.nodes, view.together)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import streamlit as st
 
 from engine.client import Client
 from tests.app.causal_tables import engine_on, write_run
@@ -76,7 +77,7 @@ class TestWorld:
         assert page.slider(key="share").value == 1.0
 
     def test_a_node_shows_its_loadings_and_what_it_changes(self, engine: Client, world: Tables) -> None:
-        page = open_page("causal_graph", run=WORLD, node="b2", seed="1", do="-2.0")
+        page = open_page("causal_graph", run=WORLD, node="b2", seed="1", do="-2")
         assert page.selectbox(key="node").value == "b2" and page.selectbox(key="seed").value == 1
         bars, lines, change, values = figures(page)[1:]
         loadings = world["latent_loadings"].query("seed == 1 and latent == 'b2'")
@@ -104,7 +105,7 @@ class TestWorld:
         assert not page.exception
         newest = engine.runs(study="multimodal_causal", limit=1)[0]
         assert newest["config"]["edge_threshold"] == 0.35 and newest["seeds"] == [0, 1, 2]
-        assert page.query_params["run"] == [newest["id"]]
+        assert newest["id"] in page.query_params["run"]
         engine.cancel(newest["id"])
 
     def test_a_bad_value_is_named(self, engine: Client) -> None:
@@ -194,6 +195,7 @@ def test_first_visit_offers_the_tour(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         Client, "submit", lambda self, *args, **more: asked.append((args, more)) or {"id": "e" * 12}
     )
+    st.cache_resource.clear()
     with engine_on(tmp_path):
         page = open_page("causal_graph")
         assert "Learn a first causal graph" in labels(page)

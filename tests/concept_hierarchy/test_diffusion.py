@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from data.concept_images import blob_stripes
+from engine.studies.concept_hierarchy import diffusion as diffusion_module
 from engine.studies.concept_hierarchy.diffusion import (
     JACOBIAN_TIMES,
     ORDERS,
-    STARTS,
     Diffusion,
     jacobian_rows,
     level_rows,
@@ -18,14 +18,17 @@ from engine.studies.concept_hierarchy.diffusion import (
 )
 
 DATA = blob_stripes(2_000, "equal", np.random.default_rng(0))
-STEPS = 800
+STEPS = 500
+STARTS = (0.0, 1.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diffusion_module, "STARTS", STARTS)
+        yield
     torch.set_num_threads(before)
 
 
@@ -61,19 +64,19 @@ def test_seeds_differ_and_global_state_is_left_alone() -> None:
 
 
 def test_a_concept_given_from_the_start_is_shown_and_one_never_given_is_chance(model: Diffusion) -> None:
-    rows = level_rows(model, 320, lambda: None)
+    rows = level_rows(model, 128, lambda: None)
     assert len(rows) == 2 * len(STARTS)
     match = {(row["concept"], row["start"]): row["match"] for row in rows}
     for concept in ("high", "low"):
         assert match[concept, 0.0] > 0.5
         assert match[concept, 1.0] < 0.4
     assert {row["chance"] for row in rows} == {0.25}
-    assert rows == level_rows(model, 320, lambda: None)
+    assert rows == level_rows(model, 128, lambda: None)
 
 
 def test_both_predictions_sample_what_they_learnt() -> None:
     model = trained(STEPS, prediction="velocity")
-    rows = level_rows(model, 160, lambda: None)
+    rows = level_rows(model, 64, lambda: None)
     assert next(r["match"] for r in rows if r["concept"] == "high" and r["start"] == 0) > 0.8
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from data.files import write_json
 from engine.run import Run
@@ -20,11 +21,16 @@ TINY: dict[str, Any] = {
 MakeRun = Callable[..., Run]
 
 
+def _linear_r2(target: Any, given: Any, rng: Any, max_rows: int = 0) -> float:
+    return float(LinearRegression().fit(given, target).score(given, target))
+
+
 @pytest.fixture
 def make_run(monkeypatch: pytest.MonkeyPatch) -> MakeRun:
-    """A tiny run in a folder; its block R² and its floor are measured on few rows."""
+    """A tiny run in a folder; block R² is that of a straight line, and chance is drawn a few times."""
     monkeypatch.setattr(source, "HELDOUT_ROWS", 120)
-    monkeypatch.setattr(scoring, "R2_ROWS", 20)
+    monkeypatch.setattr(scoring, "block_r2", _linear_r2)
+    monkeypatch.setattr(scoring, "FLOOR_DRAWS", 20)
     monkeypatch.setattr(scoring, "NULL_DRAWS", 2)
 
     def make(folder: Path, seeds: tuple[int, ...] = (0, 1), **changes: Any) -> Run:

@@ -183,7 +183,7 @@ class Config(StudyConfig):
         "Compare with latent-class models of disjoint groups.", group="Baselines", default=True, only_if=GRAPH
     )
     pairwise_clustering: bool = form_field(
-        "Compare with clusters of the pairwise rank statistic (average linkage).",
+        "Compare with clusters of pairwise association (Cramér's V, average linkage).",
         group="Baselines",
         default=True,
         only_if=GRAPH,
@@ -248,8 +248,6 @@ class Config(StudyConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.source == "features" and not self.of:
-            raise ConfigError("of", "name a finished run of sae_consistency whose features are searched.")
         if self.source == "table" and not self.table:
             raise ConfigError("table", "name a CSV or Parquet file with one column for each variable.")
         if self.true_graph and self.source != "table":

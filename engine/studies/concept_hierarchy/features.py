@@ -33,6 +33,8 @@ def features_identity(config: Config) -> str:
     from data.files import sha256_file
     from engine.tools.feature_cards.of_run import find_run
 
+    if not config.of:
+        raise UserError("of", "name a finished run of sae_consistency whose features are searched.")
     directory, _ = find_run(config.of, [config.of_seed])
     return f"{config.of} {sha256_file(directory / 'manifest.json')[:16]}"
 

@@ -12,8 +12,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "deep": {"shape": "deep", "n_bootstraps": 10},
     "binary": {"shape": "mixed", "n_states": 2},
     "continuous": {"shape": "mixed", "observed": "continuous"},
-    "bfi": {"source": "bfi", "n_bootstraps": 10},
-    "features": {"source": "features", "of": "RUN", "n_bootstraps": 10},
+    "bfi": {"source": "bfi", "n_bootstraps": 5},
+    "features": {"source": "features", "n_bootstraps": 5},
     "diffusion": {"source": "images"},
     "paper": {"shape": "random", "observed": "continuous", "n_samples": 100_000, "n_bootstraps": 20},
 }

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from analyses.graphs import edge_confidence, f1_null, levels, minimal_graph, skeleton_scores, with_true_names
+from engine import schema
 from engine.studies.concept_hierarchy.concepts import latent_classes, members_of
-from engine.studies.concept_hierarchy.rank import pairwise_rank_statistics
+from engine.studies.concept_hierarchy.rank import PairwiseRanks
 from engine.studies.concept_hierarchy.search import Discovery
 from engine.studies.concept_hierarchy.source import Sample, Source, stream
 
@@ -165,11 +166,23 @@ def bootstrap_shares(graphs: Sequence[nx.DiGraph], full: nx.DiGraph, observed: S
     return edge_confidence(named, directed=False)
 
 
-def rank_rows(
-    states: NDArray[np.int64], names: Sequence[str], rank: int, alpha: float, statistic: Any, seed: int
-) -> Rows:
-    """Rows of `rank_statistics`: each pair of variables against all others, tested for rank ≤ `rank`."""
-    found = pairwise_rank_statistics(states, rank, statistic=statistic, alpha=alpha)
+def cluster_row(
+    found: Mapping[str, str], groups: Mapping[str, str], method: str, states: str, n: int, seed: int
+) -> dict[str, Any]:
+    """A row of `hierarchy_scores` of clusters without a graph."""
+    return {
+        **dict.fromkeys(schema.run_columns("hierarchy_scores").names),
+        "seed": seed,
+        "method": method,
+        "states": states,
+        "n_samples": n,
+        "n_latents": len(set(found.values())),
+        "adjusted_rand_index": rand_index(found, groups),
+    }
+
+
+def rank_rows(found: PairwiseRanks, names: Sequence[str], seed: int) -> Rows:
+    """Rows of `rank_statistics`: each pair of variables against all others."""
     return [
         {
             "seed": seed,

@@ -13,6 +13,7 @@ m (m − 1) / 2 pairs, so one false rejection is healed by the others, while a s
 acceptance between two clusters has to survive the joint test of their union.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -70,6 +71,9 @@ def in_order(states: np.ndarray, names: Sequence[str]) -> tuple[list[str], np.nd
         raise ValueError(
             f"{states.shape[1]} columns need as many different names; {len(set(names))} were given."
         )
+    taken = next((name for name in names if re.fullmatch(r"L\d+", name)), None)
+    if taken:
+        raise ValueError(f"{taken!r} is a name of a latent; rename the column.")
     places = sorted(range(len(names)), key=lambda j: natural(names[j]))
     return [names[j] for j in places], states[:, places]
 

@@ -10,9 +10,10 @@ import pyarrow as pa
 from engine import schema
 from engine.run import Run, Stopped
 from engine.studies.concept_hierarchy import baselines
+from engine.studies.concept_hierarchy.clustering import factor_clusters, rank_clusters
 from engine.studies.concept_hierarchy.config import Config
 from engine.studies.concept_hierarchy.discretise import discretise
-from engine.studies.concept_hierarchy.factors import factor_clusters
+from engine.studies.concept_hierarchy.rank import pairwise_rank_statistics
 from engine.studies.concept_hierarchy.results import (
     ESTIMATED_STATES,
     OURS,
@@ -20,11 +21,11 @@ from engine.studies.concept_hierarchy.results import (
     Known,
     Rows,
     bootstrap_shares,
+    cluster_row,
     concept_rows,
     edge_rows,
     member_rows,
     node_rows,
-    rand_index,
     rank_rows,
     score_row,
     truth_rows,
@@ -76,7 +77,9 @@ class SeedSearch:
         config = self.config
         found: dict[str, Method] = {OURS: self._discover}
         if config.linear_rank:
-            found["linear rank"] = lambda x, n: baselines.linear_rlcd(x, n, alpha=config.alpha)
+            found["linear rank"] = lambda x, n: baselines.linear_rlcd(
+                x, n, alpha=config.alpha, max_k=config.max_k
+            )
         if config.latent_classes:
             found["latent classes"] = lambda x, n: baselines.latent_classes(
                 x, n, n_latent_states=config.n_latent_states or None, seed=self.seed
@@ -112,12 +115,7 @@ class SeedSearch:
             self._record(method, found, save)
         assert ours is not None
         self._add(concept_rows(ours, self.sample, self.states, self.names, self.source, self.seed))
-        if self.source.groups:
-            self._factor_analysis()
-        rank = self.config.n_latent_states or max(2, int(np.median(self.states.max(axis=0) + 1)))
-        self.tables["rank_statistics"] += rank_rows(
-            self.states, self.names, rank, self.config.alpha, self.config.statistic, self.seed
-        )
+        self._rank_statistics()
         return self.tables
 
     def _discretise(self) -> None:
@@ -167,22 +165,21 @@ class SeedSearch:
         graphs = [nx.DiGraph([(a, b) for a, b in edges]) for edges in self.bootstraps]
         return bootstrap_shares(graphs, full, self.names)
 
-    def _factor_analysis(self) -> None:
-        """The baseline of sources whose groups are known; it has no graph, so only its clusters are scored."""
+    def _rank_statistics(self) -> None:
+        """Every pair against the rest; where groups are known, clusters from these statistics and a factor analysis."""
+        config = self.config
+        rank = config.n_latent_states or max(2, int(np.median(self.states.max(axis=0) + 1)))
+        found = pairwise_rank_statistics(self.states, rank, config.statistic, config.alpha)
+        self.tables["rank_statistics"] += rank_rows(found, self.names, self.seed)
         groups = self.source.groups
-        found = factor_clusters(self.states, self.names, len(set(groups.values())))
-        empty = dict.fromkeys(schema.run_columns("hierarchy_scores").names)
-        self.tables["hierarchy_scores"].append(
-            {
-                **empty,
-                "seed": self.seed,
-                "method": "factor analysis",
-                "states": self.seen,
-                "n_samples": len(self.states),
-                "n_latents": len(set(found.values())),
-                "adjusted_rand_index": rand_index(found, groups),
-            }
-        )
+        if groups:
+            n = len(set(groups.values()))
+            for method, clusters in (
+                ("pairwise rank statistic", rank_clusters(found.statistic, self.names, n)),
+                ("factor analysis", factor_clusters(self.states, self.names, n)),
+            ):
+                row = cluster_row(clusters, groups, method, self.seen, len(self.states), self.seed)
+                self.tables["hierarchy_scores"].append(row)
 
     def _add(self, rows: Tables) -> None:
         for name, more in rows.items():

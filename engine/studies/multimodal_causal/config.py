@@ -209,9 +209,9 @@ class Config(StudyConfig):
         "Rows per step of stage 1, each other's contrast.", group="Training", default=512, unit="rows", ge=8
     )
     learning_rate: float = form_field(
-        "Learning rate of Adam in stage 1; stage 2 uses five times it.",
+        "Learning rate of Adam in stage 1 and for the baselines; stage 2 uses twice it.",
         group="Training",
-        default=2e-3,
+        default=5e-3,
         gt=0,
         le=0.1,
         advanced=True,

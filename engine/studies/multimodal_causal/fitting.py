@@ -24,7 +24,7 @@ from engine.studies.multimodal_causal.stages import Session
 from engine.studies.multimodal_causal.subspaces import Subspaces, encode
 
 COMPONENT_BATCH = 256
-FASTER = 5
+FASTER = 2
 SPARSE_SHARE, REFIT_SHARE, REFIT_SLOWER = 0.6, 0.4, 3
 
 

@@ -18,6 +18,7 @@ from engine.studies.multimodal_causal.names import NO_SPARSITY, OURS, PC, STAGE_
 from engine.studies.multimodal_causal.pc import PcGraph, pc_graph
 from engine.studies.multimodal_causal.scoring import (
     Latents,
+    against_truth,
     correlation_rows,
     graph_row,
     identify,
@@ -149,15 +150,15 @@ class Results:
             present = fitted.refit.replicas[at].mask.numpy() > 0
             values = standardised(flat(fitted.heldout(fitted.refit, at)))
             latents = identify(self.source, seed, OURS, values, self.config.n_latents, None)
-            scores = graph_row(self.source, latents, present, fitted.sparse.replicas[at].mask.numpy() > 0)
+            scores = against_truth(self.source, latents, present)
             self.rows["sparsity_path"].append(
                 {
                     "seed": seed,
                     "lambda_sparsity": weight,
                     "held_out_log_likelihood": float(fitted.refit.likelihoods[at].mean()),
                     "mcc": self._mcc(latents),
-                    "n_edges": scores["n_edges"],
-                    "edge_f1": scores["edge_f1"],
+                    "n_edges": int(present.sum()),
+                    "edge_f1": None if scores is None else scores.f1,
                     "chosen": level == fitted.chosen[place],
                 }
             )

@@ -1,6 +1,7 @@
 """Learnt latents of one seed and method: their names and signs, and how they compare with the truth."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import networkx as nx
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from analyses.graphs import edge_scores, f1_null, skeleton_scores
+from analyses.graphs import GraphScores, edge_scores, f1_null, skeleton_scores
 from analyses.identifiability import block_r2, correlations, mean_correlation, rotation_floor
 from analyses.streams import stream_seed
 from engine.studies.multimodal_causal.source import Source
@@ -138,11 +139,16 @@ def _score(
         "mcc_pearson": mean_correlation(true, own, "pearson").value,
         "mcc_spearman": mean_correlation(true, own, "spearman").value,
         "mcc_null": float(np.mean([mean_correlation(true, other, "spearman").value for other in shuffled])),
-        "mcc_rotation_floor": rotation_floor(true.shape[1], rng, FLOOR_DRAWS).mean,
+        "mcc_rotation_floor": _floor(true.shape[1]),
         "r2_true_from_learnt": block_r2(true, own, rng, R2_ROWS) if blocks else None,
         "r2_learnt_from_true": block_r2(own, true, rng, R2_ROWS) if full else None,
         "r2_null": block_r2(true, shuffled[0], rng, R2_ROWS // 2) if full else None,
     }
+
+
+@cache
+def _floor(d: int) -> float:
+    return rotation_floor(d, np.random.default_rng(stream_seed("rotation floor", d)), FLOOR_DRAWS).mean
 
 
 def correlation_rows(source: Source, latents: Latents) -> list[dict[str, Any]]:
@@ -191,18 +197,31 @@ def named_graph(latents: Latents, present: NDArray[np.bool_]) -> nx.DiGraph:
     return graph
 
 
-def graph_row(source: Source, latents: Latents, present: NDArray[np.bool_], allowed: NDArray[np.bool_]) -> dict[str, Any]:
+def against_truth(source: Source, latents: Latents, present: NDArray[np.bool_]) -> GraphScores | None:
+    """Directed edges of `present` (targets × sources) against the true graph; None where there is none."""
+    if source.graph is None:
+        return None
+    return edge_scores(named_graph(latents, present), _true_graph(source, latents))
+
+
+def _true_graph(source: Source, latents: Latents) -> nx.DiGraph:
+    truth: nx.DiGraph = nx.DiGraph(source.graph)
+    truth.add_nodes_from(latents.names)
+    return truth
+
+
+def graph_row(
+    source: Source, latents: Latents, present: NDArray[np.bool_], allowed: NDArray[np.bool_]
+) -> dict[str, Any]:
     """`graph_scores`: against the true graph where there is one; null: as many edges drawn from the allowed ones."""
-    estimate = named_graph(latents, present)
     row: dict[str, Any] = dict.fromkeys(
         ("edge_f1", "edge_precision", "edge_recall", "skeleton_f1", "structural_hamming_distance", "edge_f1_null")
     )
-    row |= {"seed": latents.seed, "method": latents.method, "n_edges": estimate.number_of_edges()}
-    if source.graph is None:
+    row |= {"seed": latents.seed, "method": latents.method, "n_edges": int(present.sum())}
+    scores = against_truth(source, latents, present)
+    if scores is None:
         return row
-    truth = nx.DiGraph(source.graph)
-    truth.add_nodes_from(latents.names)
-    scores = edge_scores(estimate, truth)
+    estimate, truth = named_graph(latents, present), _true_graph(source, latents)
     rng = np.random.default_rng(stream_seed("graph null", latents.seed))
     pool = [(latents.names[s], latents.names[t]) for t, s in np.argwhere(allowed)]
     return row | {

@@ -161,7 +161,7 @@ class Config(StudyConfig):
         group="Process reward",
         default=2,
         ge=1,
-        le=64,
+        le=1024,
     )
     t1: Literal["uniform", "early", "middle", "late"] = form_field(
         "Law of the cleaner state t₁, drawn once per prompt: any step, the first half, the middle one, the last half.",

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import UserError
-from engine.studies.sapo.foreign_scores import Scored, score
+from engine.studies.sapo.foreign_scores import Scored, answer_span, score
 
 MAX_BYTES = 200_000_000
 LLADA_MASK = "<|mdm_mask|>"
@@ -52,7 +52,16 @@ class Generation:
 
     @property
     def answer_positions(self) -> list[int]:
-        return self.scored.answer_positions
+        """Positions of the tokens that make up the marked answer; none where steps or answer are not told."""
+        span, place, found = answer_span(self.text), 0, []
+        if not self.steps or span is None:
+            return []
+        for position, token in enumerate(self.steps[-1][1]):
+            begin = self.text.index(token, place)
+            place = begin + len(token)
+            if begin < span[1] and place > span[0]:
+                found.append(position)
+        return found
 
 
 @dataclass(frozen=True)
@@ -239,7 +248,7 @@ def _rollout_generations(path: Path, table: pa.Table) -> list[Generation]:
     for number, row in enumerate(table.to_pylist(), start=1):
         if not isinstance(row["completion"], str):
             _fail(path, number, "it has no completion", "row")
-        scored = Scored(row["exact"], row["cell"], row.get("trace_valid"), [])
+        scored = Scored(row["exact"], row["cell"], row.get("trace_valid"))
         found.append(Generation(row["prompt"] or "", row["completion"], row.get("truth") or "", scored))
     return found
 

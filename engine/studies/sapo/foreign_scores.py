@@ -1,7 +1,7 @@
 """Scores of free-text generations, as d1's evaluation defines them, with exact rationals instead of eval."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -28,12 +28,11 @@ class Scored:
     exact: bool | None
     cell: float | None
     trace_valid: bool | None
-    answer_positions: list[int] = field(default_factory=list)
 
 
 def score(task: str, question: str, text: str, truth: Any) -> Scored:
     """Score one generation; nothing where the file holds no truth. Raises ValueError that says what is malformed."""
-    if task == "countdown" and (truth is not None or "Target" in question):
+    if task == "countdown" and (truth is not None or question):
         return _countdown(question, text, truth)
     if truth is None:
         return Scored(None, None, None)
@@ -49,13 +48,18 @@ def score(task: str, question: str, text: str, truth: Any) -> Scored:
     return Scored(None, None, None)
 
 
-def answer_of(text: str) -> str:
-    """What stands in the last \\boxed{…}, else in <answer> tags, else the whole text."""
-    boxed = _BOXED.findall(text)
-    if boxed:
-        return str(boxed[-1]).strip()
+def answer_span(text: str) -> tuple[int, int] | None:
+    """Where the answer stands: in the last \\boxed{…}, else in <answer> tags; None without either."""
+    boxed = list(_BOXED.finditer(text))
     tagged = _ANSWER.search(text)
-    return tagged[1].strip() if tagged and tagged[1].strip() else text
+    found = boxed[-1] if boxed else tagged if tagged and tagged[1].strip() else None
+    return found.span(1) if found else None
+
+
+def answer_of(text: str) -> str:
+    """The text of the answer, the whole text where none is marked."""
+    span = answer_span(text)
+    return text[slice(*span)].strip() if span else text
 
 
 def countdown_problem(question: str, truth: Any) -> tuple[list[int], int]:

@@ -166,6 +166,6 @@ def measure_orders(tables: list[Tables]) -> Measurement:
 def measure_bfi(tables: list[Tables]) -> Measurement:
     """Adjusted Rand index of the clusters of the pairwise rank statistic against the keyed factors."""
     (run,) = tables
-    ours = scores(run, "pairwise clustering", "adjusted_rand_index")
+    ours = scores(run, "pairwise rank statistic", "adjusted_rand_index")
     factors = scores(run, "factor analysis", "adjusted_rand_index")
     return measured(ours, 0.0, float(factors.mean()), lambda low, high: ours.mean() >= CORRECT)

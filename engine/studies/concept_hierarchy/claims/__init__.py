@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from engine.studies.base import Claim
-from engine.studies.concept_hierarchy import measuring
+from engine.studies.concept_hierarchy.claims import measuring
 from engine.studies.concept_hierarchy.presets import NO_BASELINES
 
 SEEDS = 10
@@ -19,34 +19,33 @@ SEPARATIONS = (2.0, 3.0, 4.0, 6.0, 8.0)
 CALIBRATION = [(shape, n_states) for shape in ("tree", "diamond") for n_states in (2, 3)]
 NONE = {**NO_BASELINES, "n_bootstraps": 0}
 ONLY_LINEAR = {**NONE, "linear_rank": True}
-ONLY_CLUSTERS = {**NONE, "pairwise_clustering": True}
 
 
-def on(preset: str, **config: Any) -> Callable[[str], list[dict[str, Any]]]:
-    """One run of a preset of the study, whatever preset is verified; none at the tour's."""
-    return lambda asked: [] if asked == "tour" else [{"preset": preset, "config": config}]
+Runs = Callable[[str], list[dict[str, Any]]]
 
 
-def sweep(
-    preset: str, field: str, values: tuple[Any, ...], **config: Any
-) -> Callable[[str], list[dict[str, Any]]]:
+def on(preset: str, **config: Any) -> Runs:
+    """One run of a preset of the study, whatever preset is verified."""
+    return lambda asked: [{"preset": preset, "config": config}]
+
+
+def sweep(preset: str, field: str, values: tuple[Any, ...], **config: Any) -> Runs:
     """One run for each value of a field; none at the tour's preset."""
-    runs = [{"preset": preset, "config": {**config, field: value}} for value in values]
+    return beyond_tour([{"preset": preset, "config": {**config, field: value}} for value in values])
+
+
+def beyond_tour(runs: list[dict[str, Any]]) -> Runs:
+    """Runs that take longer than a tour."""
     return lambda asked: [] if asked == "tour" else runs
 
 
-def _calibration(asked: str) -> list[dict[str, Any]]:
-    base = {**NONE, "n_samples": 5_000}
+def calibration() -> Runs:
+    """Trees and diamonds of two and three states, which the test is told."""
     runs = [
-        {"preset": "chain", "config": {**base, "shape": s, "n_states": k, "n_latent_states": k}}
-        for s, k in CALIBRATION
+        {"shape": shape, "n_states": k, "n_latent_states": k, "n_samples": 5_000, **NONE}
+        for shape, k in CALIBRATION
     ]
-    return [] if asked == "tour" else runs
-
-
-def _velocity(asked: str) -> list[dict[str, Any]]:
-    runs = [{"preset": "diffusion", "config": {"prediction": kind}} for kind in ("velocity", "noise")]
-    return [] if asked == "tour" else runs
+    return beyond_tour([{"preset": "standard", "config": run} for run in runs])
 
 
 def _recovery(shape: str) -> Claim:
@@ -116,7 +115,7 @@ CLAIMS = (
         rule="Shown when in trees and diamonds of two and three states the mean false rejection is at most 0.04 and the mean power "
         "at least 0.95.",
         baseline_name="least power of the four worlds",
-        runs=_calibration,
+        runs=calibration(),
         measure=measuring.measure_calibration,
         min_seeds=SEEDS,
     ),
@@ -128,7 +127,7 @@ CLAIMS = (
         rule="Shown when the gap is above 0 in every seed and its 95 % interval lies above 0. The gap at equal energies stands "
         "beside it: what remains there is not the concepts' energy.",
         baseline_name="gap at equal energies",
-        runs=on("diffusion"),
+        runs=sweep("diffusion", "prediction", ("noise",)),
         measure=partial(measuring.measure_levels, "natural"),
     ),
     Claim(
@@ -137,7 +136,7 @@ CLAIMS = (
         paper="not in the paper; a control",
         rule="Shown when the gap is above 0 in every seed and its 95 % interval lies above 0.",
         baseline_name="gap at natural energies",
-        runs=on("diffusion"),
+        runs=sweep("diffusion", "prediction", ("noise",)),
         measure=partial(measuring.measure_levels, "equal"),
     ),
     Claim(
@@ -147,7 +146,7 @@ CLAIMS = (
         paper="not in the paper, whose model predicts the noise; a control",
         rule="Shown when the gap is above 0 in every seed and its 95 % interval lies above 0.",
         baseline_name="gap of the denoiser that predicts the noise",
-        runs=_velocity,
+        runs=sweep("diffusion", "prediction", ("velocity", "noise")),
         measure=measuring.measure_velocity,
     ),
     Claim(
@@ -157,7 +156,7 @@ CLAIMS = (
         paper="reversed order fails (Figs. A5 and A8)",
         rule="Shown when the 95 % interval over seeds lies above 0.",
         baseline_name="injected second",
-        runs=on("diffusion"),
+        runs=sweep("diffusion", "prediction", ("noise",)),
         measure=measuring.measure_orders,
     ),
     Claim(
@@ -167,7 +166,7 @@ CLAIMS = (
         paper="not in the paper",
         rule="Shown when the mean over random 80 % of the people is at least 0.9.",
         baseline_name="factor analysis of the same items",
-        runs=on("bfi", **ONLY_CLUSTERS),
+        runs=on("bfi", **NONE),
         measure=measuring.measure_bfi,
         min_seeds=SEEDS,
     ),

@@ -1,0 +1,125 @@
+"""A run's policies at work on demand: denoise a prompt, or mask a span of a completion again and denoise it."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from data.files import read_json
+from engine.errors import UserError
+from engine.studies.sapo.base_models import weights_name
+from engine.studies.sapo.config import Config
+from engine.studies.sapo.evaluation import committed_at, remask, rollout_row
+from engine.studies.sapo.policy import Policy, blank_policy, load
+from engine.studies.sapo.rollouts import Sampler, generator_of
+from engine.studies.sapo.sampler import Denoising, Remasking
+
+MAX_REPEATS = 64
+
+
+class LiveRequest(BaseModel):
+    """What to denoise. `completion` and `span` (positions) ask for a span of it to be masked and denoised again;
+    without them the prompt is denoised from the start. `repeats` tries share one answer; the first is shown step by step.
+    """
+
+    arm: str = "base"
+    seed: int = 0
+    prompt: str
+    completion: str | None = None
+    span: list[int] = Field(default_factory=list)
+    temperature: float | None = Field(default=None, ge=0, le=5)
+    remasking: Remasking | None = None
+    block_length: int | None = Field(default=None, ge=0)
+    denoising_steps: int | None = Field(default=None, ge=0)
+    repeats: int = Field(default=1, ge=1, le=MAX_REPEATS)
+    sample: int = Field(default=0, ge=0, lt=2**31)
+
+
+@lru_cache(maxsize=8)
+def open_policy(directory: Path, seed: int, arm: str) -> tuple[Config, Policy]:
+    """Config and policy of a finished run. Raises UserError where it holds no such weights."""
+    from safetensors.torch import load_file
+
+    config = Config(**read_json(directory / "config.json")["config"])
+    path = directory / "tensors" / f"{weights_name(seed, arm)}.safetensors"
+    if not path.exists():
+        raise UserError("arm", f"run {directory.name} holds no policy {arm} of seed {seed}.")
+    policy = load(blank_policy(config), load_file(path)).eval()
+    return config, policy
+
+
+@torch.no_grad()
+def answer(directory: Path, request: LiveRequest) -> dict[str, Any]:
+    """Denoise as asked; {"steps": rows like `sapo_tokens`, "rollout": its scores, "success", "tries"}. Raises UserError."""
+    config, policy = open_policy(directory, request.seed, request.arm)
+    sampler = Sampler(_changed(config, request), config.make_task(), policy)
+    task = sampler.task
+    prompt = _tokens(sampler, "prompt", request.prompt, task.prompt_length)
+    prompts = prompt.repeat(request.repeats, 1)
+    generator = generator_of("live", request.sample)
+    if request.completion is None:
+        ended = sampler.sample(prompts, generator, record=True)
+    else:
+        completion = _tokens(sampler, "completion", request.completion, task.completion_length)
+        span = _span(request.span, task.completion_length)
+        rows = completion.repeat(request.repeats, 1)
+        ended = remask(sampler, prompts, rows, span, generator, record=True)
+    scores = sampler.scores(prompts, ended.completions)
+    return {
+        "steps": step_rows(sampler, ended),
+        "rollout": rollout_row(task, prompts[0].numpy(), ended.completions[0].numpy(), scores, 0),
+        "success": float(np.mean(scores.exact)),
+        "tries": request.repeats,
+        "completions": [task.text(row.numpy()) for row in ended.completions],
+    }
+
+
+def step_rows(sampler: Sampler, denoised: Denoising) -> list[dict[str, Any]]:
+    """Every step and position of the first row of a recorded denoising."""
+    words, mask = sampler.task.vocabulary, sampler.task.mask
+    assert denoised.argmax is not None and denoised.confidence is not None and denoised.entropy is not None
+    order = committed_at(denoised.states[:1], mask)[0]
+    tokens = denoised.states[0].tolist()
+    shown = [each[0].tolist() for each in (denoised.argmax, denoised.confidence, denoised.entropy)]
+    return [
+        {
+            "step": step + 1,
+            "position": position,
+            "token": "" if tokens[step + 1][position] == mask else words[tokens[step + 1][position]],
+            "argmax": words[shown[0][step][position]],
+            "confidence": shown[1][step][position],
+            "entropy": shown[2][step][position],
+            "committed_at": int(order[position]),
+        }
+        for step in range(len(shown[0]))
+        for position in range(len(order))
+    ]
+
+
+def _changed(config: Config, request: LiveRequest) -> Config:
+    names = ("temperature", "remasking", "block_length", "denoising_steps")
+    changes = {name: getattr(request, name) for name in names if getattr(request, name) is not None}
+    try:
+        return Config(**{**config.model_dump(), **changes})
+    except ValueError as error:
+        raise UserError("denoising_steps", f"these sampler settings do not fit: {error}") from None
+
+
+def _tokens(sampler: Sampler, field: str, text: str, length: int) -> Tensor:
+    try:
+        ids = sampler.task.ids(text, length)
+    except ValueError as error:
+        raise UserError(field, str(error)) from None
+    if sampler.task.mask in ids:
+        raise UserError(field, "it holds the mask itself; name the positions to mask in span.")
+    return torch.from_numpy(ids).unsqueeze(0)
+
+
+def _span(span: list[int], length: int) -> list[int]:
+    if not span or min(span) < 0 or max(span) >= length:
+        raise UserError("span", f"give positions of the completion, from 0 to {length - 1}.")
+    return sorted(set(span))
