@@ -31,7 +31,7 @@ def largest(scores: pd.DataFrame) -> pd.DataFrame:
 def score_table(scores: pd.DataFrame) -> pd.DataFrame:
     """One row a method and kind of states, means over seeds at the most samples.
 
-    Columns method, states, seeds, value (of `scored`), low, high (95 % t, at most 1), chance, exact ("3 of 4"), latents,
+    Columns method, states, seeds, value (of `scored`), low, high (95 % t, cut to what the score can be), chance, exact ("3 of 4"), latents,
     latents_true, tests; NaN where it is not known.
     """
     metric = scored(scores)
@@ -39,6 +39,7 @@ def score_table(scores: pd.DataFrame) -> pd.DataFrame:
     for (method, states), part in largest(scores).groupby(["method", "states"], sort=False):
         values = part[metric].dropna() if metric else pd.Series(dtype=float)
         low, high = mean_interval(values) if len(values) > 1 else (np.nan, np.nan)
+        floor = 0.0 if metric == "skeleton_f1" else -1.0
         known = part["exact"].dropna()
         rows.append(
             {
@@ -46,8 +47,8 @@ def score_table(scores: pd.DataFrame) -> pd.DataFrame:
                 "states": states,
                 "seeds": len(part),
                 "value": values.mean(),
-                "low": low,
-                "high": min(high, 1.0) if len(values) > 1 else np.nan,
+                "low": np.clip(low, floor, 1.0),
+                "high": np.clip(high, floor, 1.0),
                 "chance": part["chance"].mean(),
                 "exact": f"{int(known.sum())} of {len(known)}"
                 if len(known) and metric == "skeleton_f1"

@@ -187,18 +187,20 @@ def _latents(
         hovertemplate="%{customdata[0]}, %{text} states<extra></extra>",
         showlegend=False,
     )
-    for node in mine:
-        figure.add_annotation(
-            x=layout.at[node][0],
-            y=layout.at[node][1],
-            text=plain(node),
-            showarrow=False,
-            xanchor="left",
-            yanchor="bottom",
-            xshift=size * 0.36,
-            yshift=size * 0.2,
-            font={"size": 10 if size < 28 else 12, "color": MUTED},
-        )
+    figure.layout.annotations = [
+        {
+            "x": layout.at[node][0],
+            "y": layout.at[node][1],
+            "text": plain(node),
+            "showarrow": False,
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "xshift": size * 0.36,
+            "yshift": size * 0.2,
+            "font": {"size": 10 if size < 28 else 12, "color": MUTED},
+        }
+        for node in mine
+    ]
 
 
 def _observed(

@@ -70,7 +70,7 @@ def loadings_bar(loadings: Frame, order: list[str], name: str) -> go.Figure:
     figure.update_xaxes(
         range=[-1, 1], title_text="Correlation with the latent", zeroline=True, zerolinecolor=MUTED
     )
-    figure.update_layout(bargap=0.25, showlegend=True)
+    figure.update_layout(bargap=0.25, showlegend=len(figure.data) > 1)
     left = f" (of {len(loadings)})" if len(loadings) > len(shown) else ""
     best = shown.iloc[0]
     return finish(

@@ -112,7 +112,9 @@ def order_agreement(a: Floats, b: Floats, rng: np.random.Generator, draws: int =
     The null permutes the positions of `b` within each prompt, anew for every draw; `null_high` is its 97.5 % quantile.
     """
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] < 2:
-        raise ValueError(f"orders of shapes {a.shape} and {b.shape}; give two n × L arrays alike, L at least 2.")
+        raise ValueError(
+            f"orders of shapes {a.shape} and {b.shape}; give two n × L arrays alike, L at least 2."
+        )
     kendall = [stats.kendalltau(x, y).statistic for x, y in zip(a, b, strict=True)]
     null = [_rank_correlation(a, rng.permuted(b, axis=1)) for _ in range(draws)]
     return OrderAgreement(
@@ -128,7 +130,9 @@ def _rank_correlation(a: Floats, b: Floats) -> float:
     ranks = [stats.rankdata(side, axis=1) for side in (a, b)]
     x, y = (side - side.mean(axis=1, keepdims=True) for side in ranks)
     spread = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
-    return float(np.mean((x * y).sum(axis=1)[spread > 0] / spread[spread > 0])) if spread.any() else float("nan")
+    return (
+        float(np.mean((x * y).sum(axis=1)[spread > 0] / spread[spread > 0])) if spread.any() else float("nan")
+    )
 
 
 _STATEMENT = re.compile(r"((?:[0-9]+|[()+\-*/ ])+)=\s*(-?[0-9]+(?:\.[0-9]+)?)")

@@ -95,9 +95,10 @@ def _number(figure: Figure) -> str:
 
 
 def _interval(figure: Figure) -> str:
+    """The interval in words; its upper end is cut at 1, which none of these figures can exceed."""
     if figure[0] is None or figure[1] is None or figure[2] is None:
         return "no interval from one seed"
-    return f"95 % {figure[1]:.3f} to {figure[2]:.3f}"
+    return f"95 % {figure[1]:.3f} to {min(figure[2], 1.0):.3f}"
 
 
 def _between(figures: dict[str, Figure]) -> str:

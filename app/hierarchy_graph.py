@@ -69,7 +69,7 @@ def graph_view(result: Result) -> None:
         _layers(drawn, show)
     _files(shown)
     _notes(result, drawn, show, bool(unreduced))
-    concept_section(result, drawn.method, drawn.estimate, drawn.names)
+    concept_section(result, drawn.method, frames.visible(drawn.both, "estimate"), drawn.names)
 
 
 def _least(result: Result, seed: str, method: str) -> float:
@@ -105,7 +105,7 @@ def _own_shares(estimate: nx.DiGraph, own: nx.DiGraph, names: dict[str, str]) ->
 
 def _layers(drawn: Drawn, show: str) -> None:
     figure = hierarchy_figure(drawn.both, show, _chosen(), drawn.of)
-    st.session_state["hierarchy_graph"] = drawn.estimate
+    st.session_state["hierarchy_graph"] = frames.visible(drawn.both, "estimate")
     frame = frames.edge_frame(frames.visible(drawn.both, show))
     picture(figure, frame, CHART, on_select=_on_node, selection_mode="points")
 

@@ -52,8 +52,8 @@ def scores_view(result: Result, known: dict[str, Run]) -> None:
         st.subheader(f"{METRICS[metric]} of every method")
         picture(score_figure(scores), largest(scores), "hierarchy-scores")
         st.caption(
-            "Open circles are seeds, filled marks their mean with a 95 % interval (t over seeds); the dashed line is what graphs "
-            "that know nothing reach."
+            "Open circles are seeds, filled marks their mean with a 95 % interval (t over seeds); the dashed line is what the "
+            "same graphs reach with the observed names shuffled."
             if metric == "skeleton_f1"
             else "Agreement of the found clusters with the groups the items were written for: a grouping by people, not a "
             "truth about causes."
@@ -77,7 +77,7 @@ def method_table(scores: pd.DataFrame, metric: str | None) -> None:
         "exact": st.column_config.TextColumn("exact graphs"),
         "latents": number("latents found", format="%.1f", help="Mean over seeds"),
         "latents_true": number("in the truth", format="%.1f", help="After reduction"),
-        "tests": number("tests run", format="localized", help="Rank tests of a search, mean over seeds"),
+        "tests": number("tests run", format="%.0f", help="Rank tests of a search, mean over seeds"),
     }
     st.dataframe(
         shown,

@@ -24,7 +24,9 @@ def import_generations_command(
     ],
     task: Annotated[
         str | None,
-        typer.Option(help="countdown, sudoku, gsm8k, math or text; read from names and questions unless given."),
+        typer.Option(
+            help="countdown, sudoku, gsm8k, math or text; read from names and questions unless given."
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
@@ -35,7 +37,9 @@ def import_generations_command(
 
     try:
         if any("," in str(file.absolute()) for file in files):
-            raise UserError("imported", "a path with a comma cannot be imported; rename the file or its folder.")
+            raise UserError(
+                "imported", "a path with a comma cannot be imported; rename the file or its folder."
+            )
         found = [summary(read_file(file.expanduser().absolute(), task)) for file in files]
     except UserError as error:
         print(error.message, file=sys.stderr)
@@ -66,4 +70,6 @@ def described(found: dict[str, Any]) -> str:
         )
         if label and found[name] is not None
     ]
-    return f"{found['file']}: {found['n']} generations, {found['task']} ({found['format']}); {', '.join(shares)}"
+    return (
+        f"{found['file']}: {found['n']} generations, {found['task']} ({found['format']}); {', '.join(shares)}"
+    )

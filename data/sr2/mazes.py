@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from data.sr2.puzzles import SPLITS, Boards, PuzzleSet, Split, cut_classes
+from data.sr2.puzzles import SPLITS, Boards, PuzzleSet, Split, hashed_order
 
 WALL, SPACE, START, GOAL, PATH = range(5)
 OPENED = 0.05
@@ -49,9 +49,8 @@ class MazeSet(PuzzleSet):
 def maze_set(side: int, sizes: tuple[int, int, int], generator: np.random.Generator) -> MazeSet:
     """Mazes of an odd `side`, no two alike under a symmetry. Raises ValueError where too few can be found."""
     found: dict[bytes, tuple[Boards, Boards, int]] = {}
-    most = sum(sizes) + len(SPLITS)
-    tries = 0
-    while len(found) < most * 1.05:
+    most, tries = sum(sizes), 0
+    while len(found) < most:
         tries += 1
         if tries > TRIES * most:
             raise ValueError(
@@ -61,27 +60,23 @@ def maze_set(side: int, sizes: tuple[int, int, int], generator: np.random.Genera
         if made is not None:
             found.setdefault(maze_class(made[0], side), made)
     classes, mazes = list(found), list(found.values())
-    splits, edges = {}, _edges([maze[2] for maze in mazes])
-    for name, size, chosen in zip(SPLITS, sizes, _cut(classes, sizes), strict=True):
-        mine = [mazes[i] for i in chosen[:size]]
-        steps = np.array([maze[2] for maze in mine])
-        inputs, targets = np.stack([maze[0] for maze in mine]), np.stack([maze[1] for maze in mine])
-        grades = [GRADES[i] for i in np.searchsorted(edges, steps)]
-        path_cells = (targets == PATH).sum(axis=1)
-        splits[name] = Split(inputs, targets, path_cells, steps, grades, [classes[i] for i in chosen[:size]])
+    order, edges = hashed_order(classes, "maze"), np.cumsum([0, *sizes])
+    grade_edges = np.quantile([steps for _, _, steps in mazes], [1 / 3, 2 / 3])
+    splits = {
+        name: _split([(classes[i], *mazes[i]) for i in order[edges[k] : edges[k + 1]]], grade_edges)
+        for k, name in enumerate(SPLITS)
+    }
     return MazeSet(side, PATH + 1, splits)
 
 
-def _cut(classes: list[bytes], sizes: tuple[int, int, int]) -> list[list[int]]:
-    """Every maze is its own class, so the splits' sizes decide where the hashed order is cut."""
-    order = [i for part in cut_classes(classes, "maze").values() for i in part]
-    edges = np.cumsum([0, *sizes])
-    return [order[edges[i] : edges[i + 1]] for i in range(len(sizes))]
-
-
-def _edges(steps: list[int]) -> NDArray[np.float64]:
-    """Path lengths that part the mazes into three grades of equal size."""
-    return np.quantile(steps, [1 / 3, 2 / 3])
+def _split(mazes: list[tuple[bytes, Boards, Boards, int]], grade_edges: NDArray[np.float64]) -> Split:
+    """Mazes (class, board, solution, steps); three grades, each a third of all mazes, by the length of the path."""
+    classes, inputs, targets, steps = zip(*mazes, strict=True)
+    solved = np.stack(targets)
+    grades = [GRADES[i] for i in np.searchsorted(grade_edges, steps)]
+    return Split(
+        np.stack(inputs), solved, (solved == PATH).sum(axis=1), np.array(steps), grades, list(classes)
+    )
 
 
 def make_maze(side: int, generator: np.random.Generator) -> tuple[Boards, Boards, int] | None:

@@ -283,10 +283,11 @@ import sys
 from streamlit.testing.v1 import AppTest
 for name in {list(PAGES.values())!r}:
     page = AppTest.from_file({str(HOME)!r}, default_timeout=60)
+    page.run()
     page.switch_page(name)
     page.run()
     assert not page.exception, page.exception
-heavy = {{"torch", "duckdb", "transformers", "transformer_lens", "sae_lens", "umap"}} & set(sys.modules)
+heavy = {{"torch", "duckdb", "transformers", "transformer_lens", "sae_lens", "umap", "causallearn", "zuko"}} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", script], check=True, env=dict(os.environ), timeout=120)

@@ -15,17 +15,62 @@ from tests.app.pages import HOME, labels, open_page, text_of
 class TestEmpty:
     def test_home_offers_the_tour(self, engine: Client) -> None:
         page = open_page("start")
-        assert labels(page) == ["Start the tour", "Bring your own SAE"]
+        assert labels(page) == [
+            "Start the tour",
+            "Bring your own SAE",
+            "Draw a causal graph",
+            "Find a concept hierarchy",
+        ]
         assert "No runs yet" in text_of(page)
 
     def test_consistency_says_what_to_do(self, engine: Client) -> None:
         assert "Start the tour" in text_of(open_page("consistency"))
+
+    @pytest.mark.parametrize(
+        ("study", "page"), [("multimodal_causal", "causal_graph"), ("concept_hierarchy", "hierarchy")]
+    )
+    def test_one_button_starts_each_other_study(
+        self, engine: Client, monkeypatch: pytest.MonkeyPatch, study: str, page: str
+    ) -> None:
+        asked: list[Any] = []
+        monkeypatch.setattr(
+            Client,
+            "submit",
+            lambda self, *args, **more: asked.append((args, more)) or {"id": "e", "study": study},
+        )
+        went: list[Any] = []
+        monkeypatch.setattr("streamlit.switch_page", lambda to, query_params: went.append((to, query_params)))
+        open_page("start").button(key=f"start-{study}").click().run()
+        assert asked == [((study, {}, [0, 1, 2]), {"preset": "tour"})]
+        assert went == [(f"views/{page}.py", {"run": "e"})]
 
     def test_jobs_say_what_to_do(self, engine: Client) -> None:
         assert "Launch one" in text_of(open_page("jobs"))
 
 
 class TestNewRun:
+    @pytest.mark.parametrize("study", ["sae_consistency", "multimodal_causal", "concept_hierarchy"])
+    def test_every_preset_of_every_study_opens_from_a_link(self, engine: Client, study: str) -> None:
+        presets = next(one["presets"] for one in engine.studies() if one["name"] == study)
+        for preset in presets:
+            page = open_page("new", study=study, preset=preset)
+            asks_for_a_run = page.error and page.error[0].value.startswith("of: name a finished run")
+            assert asks_for_a_run or f"concordance run {study} --preset {preset} --seeds 3" in text_of(page)
+            assert bool(asks_for_a_run) == (preset == "features")
+
+    def test_a_list_of_numbers_is_written_with_commas(self, engine: Client) -> None:
+        page = open_page("new", study="multimodal_causal", preset="standard")
+        key = "cfg-multimodal_causal-standard-None-lambda_grid"
+        page.text_input(key=key).set_value("0.1, 0.3").run()
+        assert "lambda_grid=[0.1, 0.3]" in text_of(page)
+        page.text_input(key=key).set_value("0.1, much").run()
+        assert page.error[0].value.startswith("lambda_grid") and "Launch" not in labels(page)
+
+    def test_unknown_study_is_named(self, engine: Client) -> None:
+        page = open_page("new", study="nothing")
+        assert "nothing" in page.warning[0].value
+        assert "import-sae" in text_of(page)
+
     def test_form_shows_cost_and_the_exact_command(self, engine: Client) -> None:
         page = open_page("new")
         assert "concordance run sae_consistency --preset standard --seeds 3" in text_of(page)

@@ -23,7 +23,7 @@ STUDY = STUDIES["concept_hierarchy"]
 
 def make_run(place: Workplace, name: str, **changes: Any) -> Run:
     folder = place.home / "runs" / name
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     values = {"source": "features", "of": place.trained("topk"), "of_seed": 3, "n_features": 8, **changes}
     off = {"linear_rank": False, "latent_classes": False, "pairwise_clustering": False}
     config = parse_config(STUDY, None, {**off, **values})

@@ -28,21 +28,21 @@ def two_latents(n: int, k: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("k", [2, 3])
 def test_true_ranks_stand_and_smaller_ones_fall(statistic, k):
     rejected = 0
-    for seed in range(40):
+    for seed in range(25):
         x = mixture(2000, k, 5, seed)
         rejected += not rank_test(x[:, :2], x[:, 2:], k, statistic).accepted
         assert not rank_test(x[:, :2], x[:, 2:], k - 1, statistic).accepted
-    assert rejected <= 3
+    assert rejected <= 2
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_the_statistic_follows_its_chi_square_under_the_null(statistic):
     values = [
-        rank_test(x[:, :2], x[:, 2:], 2, statistic) for x in (mixture(4000, 2, 5, s) for s in range(150))
+        rank_test(x[:, :2], x[:, 2:], 2, statistic) for x in (mixture(2000, 2, 5, s) for s in range(150))
     ]
     assert {value.dof for value in values} == {(4 - 2) * (4 - 2)}
-    assert np.mean([value.statistic for value in values]) == pytest.approx(4, abs=0.9)
-    assert np.mean([value.p_value < 0.1 for value in values]) == pytest.approx(0.1, abs=0.08)
+    assert np.mean([value.statistic for value in values]) == pytest.approx(4, abs=1.0)
+    assert np.mean([value.p_value < 0.1 for value in values]) == pytest.approx(0.1, abs=0.09)
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)

@@ -1,6 +1,6 @@
 """Puzzles: one solution each, splits without a common class, symmetries, grades, and what somebody types."""
 
-from itertools import product
+from itertools import permutations, product
 
 import networkx as nx
 import numpy as np
@@ -8,9 +8,9 @@ import pytest
 
 from data.sr2 import BOXES, PuzzleSet, maze_set, sudoku_set
 from data.sr2.checking import check_puzzle, read_puzzle
-from data.sr2.mazes import GOAL, PATH, START, WALL, maze_class, open_graph
+from data.sr2.mazes import GOAL, PATH, START, WALL, MazeSet, maze_class, open_graph
 from data.sr2.puzzles import cut_classes
-from data.sr2.solver import SudokuSolver, units
+from data.sr2.solver import SudokuSolver
 from data.sr2.sudoku import grade, grid_class, symmetries
 
 SIZES = (40, 12, 20)
@@ -29,7 +29,7 @@ def test_every_puzzle_has_its_target_as_only_solution(puzzles: PuzzleSet) -> Non
     kind = "maze" if puzzles.n_tokens == 5 and puzzles.side != 4 else "sudoku"
     for split in puzzles.splits.values():
         assert puzzles.valid(split.inputs, split.targets).all()
-        for board, target in zip(split.inputs[:12], split.targets[:12], strict=True):
+        for board, target in zip(split.inputs[:5], split.targets[:5], strict=True):
             checked = check_puzzle(board, kind, puzzles.side)
             assert checked.status == "one solution"
             assert np.array_equal(checked.solution, target)
@@ -70,15 +70,16 @@ def test_same_generator_same_puzzles() -> None:
 
 def test_the_solver_counts_as_brute_force_does() -> None:
     """All 288 grids of side 4, found by enumeration, and by the solver on an empty board."""
-    rows = [row for row in product(range(1, 5), repeat=4) if len(set(row)) == 4]
-    grids = set()
-    for top in product(rows, repeat=2):
-        for bottom in product(rows, repeat=2):
-            board = np.array(top + bottom).ravel()
-            if all(len(set(board[unit])) == 4 for unit in units((2, 2))):
-                grids.add(bytes(board))
-        if len(grids) > 288:
-            break
+    bands = [
+        (top, bottom)
+        for top, bottom in product(permutations(range(1, 5)), repeat=2)
+        if len({*top[:2], *bottom[:2]}) == 4 and len({*top[2:], *bottom[2:]}) == 4
+    ]
+    grids = {
+        bytes(np.array(upper + lower).ravel())
+        for upper, lower in product(bands, repeat=2)
+        if all(len(set(column)) == 4 for column in zip(*upper, *lower, strict=True))
+    }
     found = SudokuSolver((2, 2)).solutions(np.zeros(16, dtype=int), most=1000)
     assert {bytes(grid) for grid in found} == grids and len(grids) == 288
 
@@ -103,7 +104,7 @@ def test_a_class_survives_every_symmetry_and_classes_differ(side: int) -> None:
 def test_cut_keeps_classes_together_and_refuses_two() -> None:
     cut = cut_classes([bytes([i]) for i in range(12)], "x")
     assert sorted(i for part in cut.values() for i in part) == list(range(12))
-    assert [len(part) for part in cut.values()] == [9, 1, 2]
+    assert [len(part) for part in cut.values()] == [8, 2, 2]
     with pytest.raises(ValueError, match="three or more"):
         cut_classes([b"a", b"b"], "x")
 
@@ -139,7 +140,7 @@ def test_mazes_have_one_shortest_path_and_it_is_the_target() -> None:
 def test_a_detour_that_keeps_the_maze_is_valid_and_a_broken_path_is_not() -> None:
     rows = ["#####", "#S  #", "# # #", "# G##", "#####"]
     maze = read_puzzle("\n".join(rows), "maze", 5)
-    mazes = maze_set(5, (3, 1, 1), np.random.default_rng(0))
+    mazes = MazeSet(5, 5, {})
     good = maze.copy()
     good[[11, 16]] = PATH
     assert mazes.valid(maze, good)

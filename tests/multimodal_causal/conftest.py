@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 
 from data.files import write_json
 from engine.run import Run
-from engine.studies.multimodal_causal import scoring, source
+from engine.studies.multimodal_causal import confidence, scoring, source
 from engine.studies.multimodal_causal.config import Config
 
 TINY: dict[str, Any] = {
@@ -31,6 +31,7 @@ def make_run(monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     monkeypatch.setattr(source, "HELDOUT_ROWS", 120)
     monkeypatch.setattr(scoring, "block_r2", _linear_r2)
     monkeypatch.setattr(scoring, "FLOOR_DRAWS", 20)
+    monkeypatch.setattr(confidence, "STEPS", 12)
     monkeypatch.setattr(scoring, "NULL_DRAWS", 2)
 
     def make(folder: Path, seeds: tuple[int, ...] = (0, 1), **changes: Any) -> Run:

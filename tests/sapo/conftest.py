@@ -14,7 +14,7 @@ from engine.studies.sapo import Sapo
 ALL_ARMS = "diffu_grpo,sapo,grpo_longer,grpo_wider,sapo_no_indicator,process_only"
 TINY: dict[str, Any] = {
     "task": "chain", "chain_length": 2, "width": 16, "layers": 1, "heads": 2, "base_steps": 100, "base_batch": 16,
-    "iterations": 4, "prompts": 4, "group_size": 4, "inner_iterations": 2, "eval_prompts": 8, "value_prompts": 4,
+    "iterations": 3, "prompts": 4, "group_size": 4, "inner_iterations": 2, "eval_prompts": 8, "value_prompts": 4,
     "value_rollouts": 2, "kept": 2, "eval_every": 2, "checkpoint_every": 1, "arms": ALL_ARMS,
 }  # fmt: skip
 
@@ -22,9 +22,10 @@ TINY: dict[str, Any] = {
 def open_run(folder: Path, config: dict[str, Any], seeds: list[int]) -> Run:
     """A run whose directory may exist already."""
     folder.mkdir(exist_ok=True)
-    record = {"id": folder.name, "study": "sapo", "seeds": seeds, "data_seed": 0, "config": config}
-    write_json(folder / "config.json", record)
-    return Run(folder, Sapo.Config(**config))
+    made = Sapo.Config(**config)
+    place = {"id": folder.name, "study": "sapo", "seeds": seeds, "data_seed": 0}
+    write_json(folder / "config.json", {**place, "config": made.model_dump(mode="json")})
+    return Run(folder, made)
 
 
 def results(folder: Path) -> dict[str, str]:
@@ -47,7 +48,12 @@ def train_with_stops(folder: Path, config: dict[str, Any], seeds: list[int], eve
         report, left = run.progress, [every]
 
         def progress(
-            done: float, total: float, stage: str, run: Run = run, report: Callable[..., None] = report, left: list[int] = left
+            done: float,
+            total: float,
+            stage: str,
+            run: Run = run,
+            report: Callable[..., None] = report,
+            left: list[int] = left,
         ) -> None:
             report(done, total, stage)
             left[0] -= 1

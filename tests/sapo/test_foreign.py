@@ -14,9 +14,7 @@ from engine.studies.sapo.foreign import read_file
 from engine.studies.sapo.importing import summary
 
 QUESTION = "Numbers: [99, 51, 13]\nTarget: 61"
-CLEAN = (
-    "<reasoning>\n99 - 51 = 48\n48 + 13 = 61\n</reasoning>\n<answer>\n\\boxed{99 - 51 + 13}\n</answer><|eot_id|>"
-)
+CLEAN = "<reasoning>\n99 - 51 = 48\n48 + 13 = 61\n</reasoning>\n<answer>\n\\boxed{99 - 51 + 13}\n</answer><|eot_id|>"
 FILLER = "<reasoning>\n" + "We " * 60 + "\n</reasoning>\n<answer>\n\\boxed{99-51+13 = 61}\n</answer>"
 WRONG = "<reasoning>\nWe add them all.\n</reasoning>\n<answer>\n\\boxed{99 + 51 - 13}\n</answer>"
 
@@ -49,10 +47,12 @@ def written(folder: Path, name: str, content: Any) -> Path:
 
 
 def test_d1_countdown(tmp_path: Path) -> None:
-    found = read_file(written(tmp_path, "countdown_base_256_128_0_generations.json", d1([CLEAN, FILLER, WRONG])))
+    found = read_file(
+        written(tmp_path, "countdown_base_256_128_0_generations.json", d1([CLEAN, FILLER, WRONG]))
+    )
     assert (found.format, found.task) == ("d1 JSON", "countdown")
     assert [row.exact for row in found.generations] == [True, True, False]
-    assert [row.trace_valid for row in found.generations] == [True, True, False]
+    assert [row.trace_valid for row in found.generations] == [True, False, False]
     figures = summary(found)
     assert figures["exact"] == pytest.approx(2 / 3) and figures["junk"] == pytest.approx(1 / 3)
     assert figures["junk_given_correct"] == 0.5
@@ -106,7 +106,13 @@ def test_a_step_of_one_begins_another_trajectory(tmp_path: Path) -> None:
 
 
 def test_our_own_parquet(tmp_path: Path) -> None:
-    columns = {"seed": [0] * 4, "arm": ["base"] * 4, "rollout": [5] * 4, "step": [1, 1, 2, 2], "position": [0, 1, 0, 1]}
+    columns = {
+        "seed": [0] * 4,
+        "arm": ["base"] * 4,
+        "rollout": [5] * 4,
+        "step": [1, 1, 2, 2],
+        "position": [0, 1, 0, 1],
+    }
     table = pa.table({**columns, "token": ["", "7", "3", "7"], "confidence": [0.2, 0.9, 0.4, 0.9]})
     pq.write_table(table, tmp_path / "sapo_tokens.parquet")
     (generation,) = read_file(tmp_path / "sapo_tokens.parquet").generations
@@ -130,7 +136,11 @@ def line_of(text: str, needle: str, nth: int) -> int:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.json", '{"generations": [\n{"question": "x",\n "generations": }\n]}', "a.json, line 3: it is no JSON"),
+        (
+            "a.json",
+            '{"generations": [\n{"question": "x",\n "generations": }\n]}',
+            "a.json, line 3: it is no JSON",
+        ),
         ("a.json", '{"rows": []}', 'a.json, line 1: there is no list "generations"'),
         ("a.json", '{"generations": []}', "a.json, line 1: it holds no generations"),
         ("a.txt", LLADA.replace("3, *AI", "three, *AI"), "a.txt, line 3: it does not begin with a step"),
@@ -150,10 +160,13 @@ def test_the_line_of_a_bad_generation_is_named(tmp_path: Path) -> None:
     for changes, problem in (
         ({"generations": 3}, 'has no text under "generations"'),
         ({"ground_truth": [["a"], 1]}, "has a ground_truth that is not [numbers, target]"),
-        ({"ground_truth": None, "question": "?"}, 'has neither a ground_truth [numbers, target] nor "Numbers'),
+        (
+            {"ground_truth": None, "question": "?"},
+            'has neither a ground_truth [numbers, target] nor "Numbers',
+        ),
     ):
         text = broken_row(1, **changes)
-        line = line_of(text, "{\n      \"question\"", 2)
+        line = line_of(text, '{\n      "question"', 2)
         with pytest.raises(UserError) as caught:
             read_file(written(tmp_path, "countdown.json", text))
         assert f"countdown.json, line {line}: generation 2 {problem}" in caught.value.message
@@ -171,7 +184,10 @@ def test_what_is_no_text_or_parquet_is_said(tmp_path: Path) -> None:
 
 
 def test_the_answer_of_a_trajectory_has_a_lead(tmp_path: Path) -> None:
-    steps = ("1, *<|mdm_mask|>&* <answer>&*<|mdm_mask|>&*</answer>&\n", "2, *<|mdm_mask|>&* <answer>&* 61&*</answer>&\n")
+    steps = (
+        "1, *<|mdm_mask|>&* <answer>&*<|mdm_mask|>&*</answer>&\n",
+        "2, *<|mdm_mask|>&* <answer>&* 61&*</answer>&\n",
+    )
     text = "".join(steps) + "3, *since&* <answer>&* 61&*</answer>&\n"
     (generation,) = read_file(written(tmp_path, "a.txt", text)).generations
     assert generation.answer_positions == [2]

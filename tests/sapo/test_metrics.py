@@ -41,10 +41,10 @@ def test_gini() -> None:
 
 
 def test_repetition() -> None:
-    assert rep3("we we we we we".split()) == pytest.approx(1 - 1 / 3)
-    assert rep3("a b c d".split()) == 0 and rep3("a b".split()) == 0
-    assert is_junk(["we"] * 9) and not is_junk("one two three four".split())
-    assert longest_run("a b b b a a".split()) == 3 and longest_run([]) == 0
+    assert rep3(["we", "we", "we", "we", "we"]) == pytest.approx(1 - 1 / 3)
+    assert rep3(["a", "b", "c", "d"]) == 0 and rep3(["a", "b"]) == 0
+    assert is_junk(["we"] * 9) and not is_junk(["one", "two", "three", "four"])
+    assert longest_run(["a", "b", "b", "b", "a", "a"]) == 3 and longest_run([]) == 0
 
 
 def test_given() -> None:

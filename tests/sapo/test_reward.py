@@ -79,7 +79,9 @@ def test_only_the_rollouts_asked_for_are_continued() -> None:
 
 def test_an_earlier_t2_is_valued_by_continuations_of_its_own() -> None:
     sampler = Sampler(CONFIG.model_copy(update={"t2": "earlier"}), TASK, guesser)
-    found = process_rewards(sampler, group([HELPFUL, LOST]), torch.tensor([[True, False]]), generator_of("test", 1))
+    found = process_rewards(
+        sampler, group([HELPFUL, LOST]), torch.tensor([[True, False]]), generator_of("test", 1)
+    )
     assert float(found.rewards[0, 0]) == pytest.approx(0.5, abs=0.08)
     assert found.passes > 400 * 2
 
@@ -95,7 +97,9 @@ def test_no_gradient_where_a_whole_group_is_right() -> None:
 
 def test_indicator_and_its_switches() -> None:
     advantages, process = torch.tensor([[0.5, -0.5]]), torch.tensor([[-0.7, 0.2]])
-    assert step_aware_advantages(advantages, process, "above_average")[0].tolist() == pytest.approx([-0.2, -0.5])
+    assert step_aware_advantages(advantages, process, "above_average")[0].tolist() == pytest.approx(
+        [-0.2, -0.5]
+    )
     assert step_aware_advantages(advantages, process, "none")[0].tolist() == pytest.approx([-0.2, -0.3])
     assert step_aware_advantages(advantages, process, "process_only") is process
 
@@ -112,11 +116,16 @@ def test_clipped_loss_and_k3() -> None:
     surrogate = [min(2.0, 1.5), min(-0.25, -0.5)]
     gaps = [0.1 - math.log(2.0), 0.1 - math.log(0.25)]
     kl = [math.exp(gap) - gap - 1 for gap in gaps]
-    assert float(loss.detach()) == pytest.approx(np.mean([-s + 0.04 * k for s, k in zip(surrogate, kl, strict=True)]), rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(
+        np.mean([-s + 0.04 * k for s, k in zip(surrogate, kl, strict=True)]), rel=1e-5
+    )
     assert shown["clipped"] == 1.0 and shown["kl"] == pytest.approx(np.mean(kl), rel=1e-5)
 
 
-@pytest.mark.parametrize(("law", "allowed"), [("uniform", range(1, 8)), ("early", range(1, 4)), ("late", range(4, 8)), ("middle", (4,))])
+@pytest.mark.parametrize(
+    ("law", "allowed"),
+    [("uniform", range(1, 8)), ("early", range(1, 4)), ("late", range(4, 8)), ("middle", (4,))],
+)
 def test_laws_of_t1(law: str, allowed: range) -> None:
     drawn = draw_t1(law, 500, 8, torch.Generator().manual_seed(0)).tolist()
     assert set(drawn) == set(allowed)

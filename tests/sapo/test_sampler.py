@@ -78,7 +78,14 @@ def test_a_continuation_restarts_at_its_own_step() -> None:
     begins = torch.tensor([2, 1])
     parts = whole.states[torch.arange(2), begins]
     again = denoise(
-        model, PROMPT.repeat(2, 1), parts, blockwise(3, 1, 3), MASK, torch.Generator(), temperature=0.0, first_step=begins
+        model,
+        PROMPT.repeat(2, 1),
+        parts,
+        blockwise(3, 1, 3),
+        MASK,
+        torch.Generator(),
+        temperature=0.0,
+        first_step=begins,
     )
     assert again.completions.tolist() == whole.completions.tolist()
     assert again.passes == 3
@@ -99,7 +106,7 @@ def test_transfer_counts() -> None:
 
 @pytest.mark.parametrize(("length", "block", "steps"), [(10, 4, 10), (12, 4, 4), (12, 4, 15)])
 def test_what_would_leave_masks_is_refused(length: int, block: int, steps: int) -> None:
-    with pytest.raises(ValueError, match="do not share out|does not divide"):
+    with pytest.raises(ValueError, match=r"do not share out|does not divide"):
         blockwise(length, block, steps)
 
 
@@ -130,6 +137,10 @@ def test_the_loss_weighs_masked_tokens_by_one_over_p() -> None:
             if masked[row, place]:
                 by_hand -= math.log(law[int(completions[row, place])]) / float(p[row])
     loss = denoising_loss(
-        lambda tokens: model(tokens)[..., :3], PROMPT.repeat(2, 1), completions, MASK, torch.Generator().manual_seed(4)
+        lambda tokens: model(tokens)[..., :3],
+        PROMPT.repeat(2, 1),
+        completions,
+        MASK,
+        torch.Generator().manual_seed(4),
     )
     assert float(loss) == pytest.approx(by_hand / 6, rel=1e-5)

@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 
 JOINT = 3
 KP_TERMS = 400
+RECENT = 4
 NULL_DIRECTION = 1e-8
 
 
@@ -91,6 +92,7 @@ class RankTester:
         self._gram = self._main.T @ self._main / self.n
         self._with_main: dict[Side, Floats] = {}
         self._whitenings: dict[Side, Floats] = {}
+        self._recent: dict[Side, Floats] = {}
         self._correlations: dict[tuple[Side, Side], tuple[int, int, Floats]] = {}
 
     def _encode(self, states: np.ndarray) -> list[Floats]:
@@ -159,7 +161,7 @@ class RankTester:
     def _whitening(self, side: Side) -> Floats:
         if side not in self._whitenings:
             values, vectors = np.linalg.eigh(self._cross(side, side))
-            kept = values > NULL_DIRECTION * values[-1]
+            kept = values > NULL_DIRECTION * values.max(initial=0.0)
             self._whitenings[side] = vectors[:, kept] / np.sqrt(values[kept])
         return self._whitenings[side]
 
@@ -186,6 +188,13 @@ class RankTester:
         """Centred features of a side (n × dimension)."""
         if not side.joint:
             return self._main[:, self._columns(side)]
+        if side not in self._recent:
+            if len(self._recent) == RECENT:
+                del self._recent[next(iter(self._recent))]
+            self._recent[side] = self._build(side)
+        return self._recent[side]
+
+    def _build(self, side: Side) -> Floats:
         base = np.ones((self.n, 1))
         for j in side.joint:
             base = np.concatenate([base, _products(base, self.blocks[j])], axis=1)

@@ -40,7 +40,9 @@ def graph_scores(run: Tables, column: str, method: str = OURS) -> Values:
     return frame[frame["method"] == method].sort_values("seed")[column].to_numpy(dtype=np.float64)
 
 
-def measurement(values: Values, chance: float, baseline: float | None, shown: Callable[..., bool]) -> Measurement:
+def measurement(
+    values: Values, chance: float, baseline: float | None, shown: Callable[..., bool]
+) -> Measurement:
     """Mean and 95 % interval over seeds; `shown(low, high)` decides. Not tested where a value is missing."""
     if len(values) < 2 or not np.isfinite(values).all():
         return Measurement(None, None, None, 0, None, None, "not tested")

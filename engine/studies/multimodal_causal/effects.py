@@ -78,7 +78,13 @@ class Effects:
     """Rows of the tables about what one seed's latents do; z is standardised, (rows × latents) in blocks of `n_latents`."""
 
     def __init__(
-        self, source: Source, seed: int, mechanisms: Mechanisms, train: Floats, heldout: Floats, n_latents: int
+        self,
+        source: Source,
+        seed: int,
+        mechanisms: Mechanisms,
+        train: Floats,
+        heldout: Floats,
+        n_latents: int,
     ) -> None:
         self.source, self.seed, self.mechanisms, self.n_latents = source, seed, mechanisms, n_latents
         self.heldout = heldout
@@ -95,7 +101,9 @@ class Effects:
         """Spearman correlation of every latent with the variables of its own modality, held-out rows."""
         rows = []
         for place, modality in enumerate(self.source.modalities):
-            found = correlations(self.source.heldout[modality], self.heldout[:, self.block(place)], "spearman")
+            found = correlations(
+                self.source.heldout[modality], self.heldout[:, self.block(place)], "spearman"
+            )
             for v, variable in enumerate(self.source.variables[modality]):
                 for k in range(self.n_latents):
                     rows.append(

@@ -110,16 +110,28 @@ def _tensor(session: Session, source: Source, part: str) -> Tensor:
 
 def _subspaces(session: Session, source: Source, config: Config) -> Codes:
     run = session.run
-    train, validation, heldout = (_tensor(session, source, part) for part in ("train", "validation", "heldout"))
+    train, validation, heldout = (
+        _tensor(session, source, part) for part in ("train", "validation", "heldout")
+    )
     hidden = (config.hidden,) * config.encoder_layers
     batches = Batches(train.shape[1], config.batch_size, run.seeds, run.data_seed)
     found = session.train(
         Subspaces(
-            train, validation, run.seeds, config.n_latents, hidden, batches, config.subspace_steps, config.learning_rate
+            train,
+            validation,
+            run.seeds,
+            config.n_latents,
+            hidden,
+            batches,
+            config.subspace_steps,
+            config.learning_rate,
         )
     )
     with torch.no_grad():
-        parts = [encode(found, part.expand(len(run.seeds), *part.shape), train) for part in (train, validation, heldout)]
+        parts = [
+            encode(found, part.expand(len(run.seeds), *part.shape), train)
+            for part in (train, validation, heldout)
+        ]
     return Codes(*parts)
 
 
@@ -153,7 +165,9 @@ def _components(session: Session, codes: Codes, config: Config) -> Fits:
         Replica(seed, 0.0, restart, mask)
         for seed, mask, restart in product(session.run.seeds, masks, range(config.restarts))
     ]
-    fits = _fits(session, "components", codes, replicas, config.component_steps, FASTER * config.learning_rate)
+    fits = _fits(
+        session, "components", codes, replicas, config.component_steps, FASTER * config.learning_rate
+    )
     means = fits.likelihoods.mean(dim=1).reshape(len(session.run.seeds), -1)
     best = [i * means.shape[1] + int(row.argmax()) for i, row in enumerate(means)]
     kept = [fits.replicas[place] for place in best]
@@ -162,7 +176,7 @@ def _components(session: Session, codes: Codes, config: Config) -> Fits:
 
 def _order_of(mask: Tensor, n_latents: int) -> tuple[int, ...]:
     """Rank of every modality in the order a mask of allowed edges stands for."""
-    return tuple(int(row[:: n_latents].sum()) for row in mask[::n_latents])
+    return tuple(int(row[::n_latents].sum()) for row in mask[::n_latents])
 
 
 def _sparse(session: Session, codes: Codes, config: Config, free: Fits, grid: Sequence[float]) -> Fits:
@@ -183,7 +197,9 @@ def _all_components(fits: Fits, codes: Codes, part: str, places: Sequence[int], 
         return side_by_side(to_components(fits.take(places), chosen)[0])
 
 
-def _thresholds(session: Session, codes: Codes, config: Config, sparse: Fits, grid: Sequence[float]) -> Tensor:
+def _thresholds(
+    session: Session, codes: Codes, config: Config, sparse: Fits, grid: Sequence[float]
+) -> Tensor:
     """Strength above which an edge is drawn, (seeds × grid)."""
     n_seeds = len(session.run.seeds)
     fixed = torch.full((n_seeds, len(grid)), config.edge_threshold)
@@ -253,7 +269,9 @@ def _bootstraps(
     if not n:
         return torch.zeros(len(seeds), 0, *size)
     places = [i * len(grid) + level for i, level in enumerate(chosen) for _ in range(n)]
-    train, validation = (_all_components(sparse, codes, part, places, len(grid)) for part in ("train", "validation"))
+    train, validation = (
+        _all_components(sparse, codes, part, places, len(grid)) for part in ("train", "validation")
+    )
     drawn = torch.stack(
         [
             table[confidence.bootstrap_rows(len(table), seeds[i // n], i % n).to(table.device)]
@@ -269,7 +287,9 @@ def _bootstraps(
 
 def _baselines(session: Session, source: Source, config: Config) -> dict[str, Tensor]:
     run = session.run
-    train, validation, heldout = (_tensor(session, source, part) for part in ("train", "validation", "heldout"))
+    train, validation, heldout = (
+        _tensor(session, source, part) for part in ("train", "validation", "heldout")
+    )
     batches = Batches(train.shape[1], COMPONENT_BATCH, run.seeds, run.data_seed)
     found = {}
     for kind in (BetaVae, SharedEmbedding):

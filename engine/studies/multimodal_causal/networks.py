@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -24,11 +25,15 @@ def uniform(draws: Sequence[torch.Generator], shape: Sequence[int], bound: float
 
 
 def make_layers(
-    draws: Sequence[torch.Generator], name: str, groups: Sequence[int], widths: Sequence[int], gain: float = 1.0
+    draws: Sequence[torch.Generator],
+    name: str,
+    groups: Sequence[int],
+    widths: Sequence[int],
+    gain: float = 1.0,
 ) -> Parameters:
     """Weights of `groups` networks of the given widths in every replica; `gain` scales the last layer."""
     parameters = {}
-    for layer, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
         bound = 1 / math.sqrt(fan_in) * (gain if layer == len(widths) - 2 else 1.0)
         parameters[f"{name}.weight{layer}"] = uniform(draws, (*groups, fan_in, fan_out), bound)
         parameters[f"{name}.bias{layer}"] = uniform(draws, (*groups, 1, fan_out), bound)

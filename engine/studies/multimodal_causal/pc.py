@@ -52,7 +52,11 @@ def _adjacencies(rows: Floats) -> tuple[set[tuple[int, int]], set[tuple[int, int
     """Adjacent pairs (a < b), and (source, target) of those that are oriented."""
     graph = pc(rows, ALPHA, "fisherz", show_progress=False).G.graph
     pairs = {(a, b) for a, b in itertools.combinations(range(len(graph)), 2) if graph[a, b] or graph[b, a]}
-    arrows = {(a, b) for a, b in itertools.permutations(range(len(graph)), 2) if graph[b, a] == 1 and graph[a, b] == -1}
+    arrows = {
+        (a, b)
+        for a, b in itertools.permutations(range(len(graph)), 2)
+        if graph[b, a] == 1 and graph[a, b] == -1
+    }
     return pairs, arrows
 
 

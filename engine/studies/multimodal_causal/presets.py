@@ -48,6 +48,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 SWEEPS: dict[str, list[dict[str, Any]]] = {
-    "graphs": [{"preset": "standard", "graph": graph} for graph in ("sparse", "rich", "dense", "inseparable")],
-    "rows": [{"preset": "standard", "n_samples": n, "baselines": False} for n in (1_000, 2_000, 4_000, 8_000)],
+    "graphs": [
+        {"preset": "standard", "graph": graph} for graph in ("sparse", "rich", "dense", "inseparable")
+    ],
+    "rows": [
+        {"preset": "standard", "n_samples": n, "baselines": False} for n in (1_000, 2_000, 4_000, 8_000)
+    ],
 }

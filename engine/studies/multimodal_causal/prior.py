@@ -51,7 +51,9 @@ def conditional_mean(parameters: Parameters, mask: Tensor, z: Tensor) -> tuple[T
 def log_density(parameters: Parameters, mean: Tensor, z: Tensor) -> Tensor:
     """log p(z) of every row (replicas × rows), Gaussian noise."""
     scale = parameters["log_scale"][:, None]
-    return (-0.5 * ((z - mean) * torch.exp(-scale)).square() - scale - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
+    return (-0.5 * ((z - mean) * torch.exp(-scale)).square() - scale - 0.5 * math.log(2 * math.pi)).sum(
+        dim=-1
+    )
 
 
 def edge_strengths(parameters: Parameters, mask: Tensor, z: Tensor, hidden: Tensor) -> Tensor:

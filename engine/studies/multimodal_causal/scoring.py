@@ -107,7 +107,9 @@ def score_rows(
 
     `blocks` measures R² of the true block from the learnt one, `full` also the way back and that between modalities.
     """
-    rows = [_score(source, latents, place, n_latents, blocks, full) for place in range(len(source.modalities))]
+    rows = [
+        _score(source, latents, place, n_latents, blocks, full) for place in range(len(source.modalities))
+    ]
     overall = {"seed": latents.seed, "method": latents.method, "modality": ALL}
     for key in rows[0]:
         if key not in overall:
@@ -215,7 +217,14 @@ def graph_row(
 ) -> dict[str, Any]:
     """`graph_scores`: against the true graph where there is one; null: as many edges drawn from the allowed ones."""
     row: dict[str, Any] = dict.fromkeys(
-        ("edge_f1", "edge_precision", "edge_recall", "skeleton_f1", "structural_hamming_distance", "edge_f1_null")
+        (
+            "edge_f1",
+            "edge_precision",
+            "edge_recall",
+            "skeleton_f1",
+            "structural_hamming_distance",
+            "edge_f1_null",
+        )
     )
     row |= {"seed": latents.seed, "method": latents.method, "n_edges": int(present.sum())}
     scores = against_truth(source, latents, present)

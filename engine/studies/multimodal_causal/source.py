@@ -141,7 +141,9 @@ def _table(config: Config) -> Source:
     order = _generator("split", config).permutation(len(frame))
     held, tuned = (round(share * len(frame)) for share in (HELDOUT_SHARE, VALIDATION_SHARE))
     places = (order[held + tuned :], order[held : held + tuned], order[:held])
-    parts = [{m: frame.loc[:, list(names)].to_numpy()[rows] for m, names in variables.items()} for rows in places]
+    parts = [
+        {m: frame.loc[:, list(names)].to_numpy()[rows] for m, names in variables.items()} for rows in places
+    ]
     return _standardised(variables, *parts, graph=_user_graph(config, modality_of))
 
 
@@ -197,7 +199,11 @@ def table_identity(config: Config) -> str:
     if config.source != "table":
         return ""
     digests = []
-    for name, text in (("table", config.table), ("modalities", config.modalities), ("true_graph", config.true_graph)):
+    for name, text in (
+        ("table", config.table),
+        ("modalities", config.modalities),
+        ("true_graph", config.true_graph),
+    ):
         path = Path(text).expanduser()
         if name == "table" and not path.is_file():
             raise UserError("table", f"{path} is not a file; give the path of a CSV or Parquet table.")

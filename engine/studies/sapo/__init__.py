@@ -9,8 +9,10 @@ from engine.studies.sapo.claims import CLAIMS
 from engine.studies.sapo.config import Config
 from engine.studies.sapo.presets import PRESETS
 
-BIBTEX = """@article{sapo2025stepaware,
+BIBTEX = """@article{xie2025step,
   title   = {Step-Aware Policy Optimization for Reasoning in Diffusion Large Language Models},
+  author  = {Xie, Shaoan and Kong, Lingjing and Song, Xiangchen and Dong, Xinshuai and Chen, Guangyi
+             and Xing, Eric P. and Zhang, Kun},
   journal = {arXiv preprint arXiv:2510.01544},
   year    = {2025}
 }"""

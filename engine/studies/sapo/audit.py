@@ -21,7 +21,9 @@ def training_rows(
     rollouts = []
     for row in range(n):
         place = divmod(row, size)
-        shown = rollout_row(task, group.prompts[row].numpy(), group.completions[row].numpy(), group.scores, row)
+        shown = rollout_row(
+            task, group.prompts[row].numpy(), group.completions[row].numpy(), group.scores, row
+        )
         rollouts.append(
             {
                 **shown,

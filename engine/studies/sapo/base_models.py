@@ -39,7 +39,9 @@ def run_base(config: Config, seed: int) -> Path:
         raise UserError("start_from", f"{config.start_from} is a run of {record['study']}, not of sapo.")
     for name in SHARED:
         if record["config"][name] != getattr(config, name):
-            raise UserError(name, f"the base of {config.start_from} has {record['config'][name]}; set {name} to it.")
+            raise UserError(
+                name, f"the base of {config.start_from} has {record['config'][name]}; set {name} to it."
+            )
     chosen = seed if seed in record["seeds"] else record["seeds"][0]
     path = directory / "tensors" / f"{weights_name(chosen, 'base')}.safetensors"
     if not path.exists():

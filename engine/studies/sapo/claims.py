@@ -5,6 +5,7 @@ arms that take as many forward passes of rollouts as SAPO: more iterations, and 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analyses.matching import mean_interval
-from engine.studies.base import Claim, Measurement
+from engine.studies.base import Claim, Measurement, Verdict
 from engine.studies.sapo.config import MATCHED
 
 Tables = Mapping[str, pa.Table]
@@ -35,41 +36,58 @@ def paired(differences: Floats) -> tuple[float, float, float]:
     return float(differences.mean()), *mean_interval(differences)
 
 
-def against(
-    tables: Tables, column: str, others: tuple[str, ...], sign: int
-) -> tuple[tuple[float, float, float], int, float] | None:
-    """Paired interval of sign × (sapo − other) for the other arm it is smallest against, seeds, and that arm's mean."""
+@dataclass(frozen=True)
+class Comparison:
+    """SAPO less another arm: the paired interval over seeds, and the other arm's mean."""
+
+    value: tuple[float, float, float]
+    seeds: int
+    baseline: float
+
+    def measurement(self, shown: bool) -> Measurement:
+        """With an interval that two seeds or more give; fewer show nothing."""
+        mean, low, high = self.value
+        if not np.isfinite([low, high]).all():
+            return Measurement(mean, None, None, self.seeds, 0.0, self.baseline, "not shown")
+        verdict: Verdict = "shown" if shown else "not shown"
+        return Measurement(mean, low, high, self.seeds, 0.0, self.baseline, verdict)
+
+
+def against(tables: Tables, column: str, others: tuple[str, ...], sign: int) -> list[Comparison]:
+    """sign × (sapo − other) for each other arm; nothing where some figure is missing."""
     ours = per_seed(tables, "sapo", column)
     theirs = [per_seed(tables, other, column) for other in others]
     if ours is None or any(other is None for other in theirs):
-        return None
-    found = [(paired(sign * (ours - other)), len(ours), float(other.mean())) for other in theirs if other is not None]
-    return min(found, key=lambda each: each[0][0])
+        return []
+    return [
+        Comparison(paired(sign * (ours - other)), len(ours), float(other.mean()))
+        for other in theirs
+        if other is not None
+    ]
 
 
 def better(
     column: str, sign: int = 1, others: tuple[str, ...] = MATCHED
 ) -> Callable[[list[Tables]], Measurement]:
-    """Shown when the interval against the closest of `others` lies above 0."""
+    """Shown when every interval lies above 0; the one that reaches lowest is reported."""
 
     def measure(tables: list[Tables]) -> Measurement:
         found = against(tables[0], column, others, sign)
-        if found is None:
+        if not found:
             return NOT_TESTED
-        (mean, low, high), seeds, baseline = found
-        return Measurement(mean, low, high, seeds, 0.0, baseline, "shown" if low > 0 else "not shown")
+        closest = min(found, key=lambda each: each.value[1])
+        return closest.measurement(closest.value[1] > 0)
 
     return measure
 
 
 def measure_equal(tables: list[Tables]) -> Measurement:
-    """Shown when the whole interval against the closest matched arm lies within ± EQUAL."""
+    """Shown when every interval lies within ± EQUAL; the one that reaches farthest is reported."""
     found = against(tables[0], "exact", MATCHED, 1)
-    if found is None:
+    if not found:
         return NOT_TESTED
-    (mean, low, high), seeds, baseline = found
-    verdict = "shown" if -EQUAL < low and high < EQUAL else "not shown"
-    return Measurement(mean, low, high, seeds, 0.0, baseline, verdict)  # type: ignore[arg-type]
+    widest = max(found, key=lambda each: max(-each.value[1], each.value[2]))
+    return widest.measurement(max(-widest.value[1], widest.value[2]) < EQUAL)
 
 
 def runs_of(task_preset: str) -> Callable[[str], list[dict[str, Any]]]:
@@ -86,7 +104,7 @@ def never(preset: str) -> list[dict[str, Any]]:
     return []
 
 
-ABOVE = "Shown when the paired 95 % interval over seeds lies above 0 against both compute-matched diffu-GRPO arms; the closer one is reported."
+ABOVE = "Shown when the paired 95 % interval over seeds lies above 0 against both compute-matched diffu-GRPO arms; the one that reaches lowest is reported."
 MATCHED_NAME = "the better of diffu-GRPO with more iterations and with larger groups, same forward passes"
 
 
@@ -115,7 +133,7 @@ CLAIMS = (
         "On chains of arithmetic it changes little: difference in exact-solve rate.",
         f"GSM8K 80.6 against 79.8 %, MATH500 33.8 against 34.1 % with {LARGE} (d-TreeRPO's Table 1)",
         "chain",
-        rule=f"Shown when the paired 95 % interval against the closer compute-matched arm lies within ± {EQUAL}.",
+        rule=f"Shown when the paired 95 % intervals against both compute-matched arms lie within ± {EQUAL}.",
         measure=measure_equal,
     ),
     _claim(

@@ -55,7 +55,12 @@ class Config(StudyConfig):
         default="small",
     )
     width: int = form_field(
-        "Width of the residual stream.", group="Model", default=96, only_if={"policy": "small"}, ge=16, le=1024
+        "Width of the residual stream.",
+        group="Model",
+        default=96,
+        only_if={"policy": "small"},
+        ge=16,
+        le=1024,
     )
     layers: int = form_field(
         "Transformer blocks.", group="Model", default=3, only_if={"policy": "small"}, ge=1, le=24
@@ -257,7 +262,11 @@ class Config(StudyConfig):
         try:
             self.schedule()
         except ValueError as error:
-            field = "block_length" if "blocks of" in str(error) and "steps" not in str(error) else "denoising_steps"
+            field = (
+                "block_length"
+                if "blocks of" in str(error) and "steps" not in str(error)
+                else "denoising_steps"
+            )
             raise ConfigError(field, f"{str(error)[:-1]}; change it.") from None
         if self.start_from == "bundled" and (self.task, self.chain_length) != ("chain", 3):
             raise ConfigError(

@@ -19,7 +19,9 @@ def parameters(config: Config) -> int:
     width = config.width
     inner = -(-8 * width // 3 // 16) * 16
     block = 4 * width * width + 3 * width * inner
-    return config.layers * block + width * (2 * len(task.vocabulary) + task.prompt_length + task.completion_length)
+    return config.layers * block + width * (
+        2 * len(task.vocabulary) + task.prompt_length + task.completion_length
+    )
 
 
 def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
@@ -32,15 +34,20 @@ def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
     rollouts = config.prompts * config.group_size
     matched = (1 + EXTRA_ROLLOUTS) * len(config.chosen_arms)
     arms = matched * config.iterations * rollouts * (steps + 5 * config.inner_iterations)
-    evaluation = (1 + len(config.chosen_arms)) * steps * (
-        config.eval_prompts * 3 + config.value_prompts * config.value_rollouts * steps / 2
+    evaluation = (
+        (1 + len(config.chosen_arms))
+        * steps
+        * (config.eval_prompts * 3 + config.value_prompts * config.value_rollouts * steps / 2)
     )
     passes = base + arms + evaluation
     busy = -(-n_seeds // min(WORKERS, n_seeds, len(os.sched_getaffinity(0))))
     tokens = 2 * config.kept * steps * task.completion_length * (1 + len(config.chosen_arms)) * n_seeds
     weights = parameters(config) * 4 * n_seeds * (4 + len(config.chosen_arms))
     return _cost(
-        LOADING_SECONDS + busy * passes * pass_flops / FLOPS_PER_SECOND, BASE_MEMORY + weights, 20 * tokens + 3 * weights, TEXT
+        LOADING_SECONDS + busy * passes * pass_flops / FLOPS_PER_SECOND,
+        BASE_MEMORY + weights,
+        20 * tokens + 3 * weights,
+        TEXT,
     )
 
 

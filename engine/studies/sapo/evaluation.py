@@ -98,31 +98,10 @@ class Evaluator:
                     )
                 ],
             )
-            self.result.add("sapo_tokens", self._token_rows(denoised, row, first + row, orders[row]))
-
-    def _token_rows(self, denoised: Denoising, row: int, rollout: int, order: NDArray[np.float64]) -> list[Row]:
-        words, length = self.task.vocabulary, self.task.completion_length
-        block = self.config.block_length or length
-        assert denoised.argmax is not None and denoised.confidence is not None and denoised.entropy is not None
-        argmax, confidence, entropy = (
-            each[row].tolist() for each in (denoised.argmax, denoised.confidence, denoised.entropy)
-        )
-        states = denoised.states[row].tolist()
-        return [
-            self._place(
-                rollout=rollout,
-                step=step + 1,
-                position=position,
-                block=position // block,
-                token="" if states[step + 1][position] == self.task.mask else words[states[step + 1][position]],
-                argmax=words[argmax[step][position]],
-                confidence=confidence[step][position],
-                entropy=entropy[step][position],
-                committed_at=int(order[position]),
+            place = self._place(rollout=first + row)
+            self.result.add(
+                "sapo_tokens", [{**place, **cell} for cell in step_rows(self.sampler, denoised, row)]
             )
-            for step in range(len(argmax))
-            for position in range(length)
-        ]
 
     # V(t)
 
@@ -249,7 +228,9 @@ class Evaluator:
             "answer, trace ruined": (ruined, answer),
         }
 
-    def success_after(self, rows: Tensor, completions: Tensor, positions: list[int]) -> tuple[float | None, int]:
+    def success_after(
+        self, rows: Tensor, completions: Tensor, positions: list[int]
+    ) -> tuple[float | None, int]:
         """Share of re-denoised completions that are solved, over `value_rollouts` tries each; and the number of tries."""
         if not len(rows):
             return None, 0
@@ -327,6 +308,32 @@ def remask(
         remasking=sampler.config.remasking,
         record=record,
     )
+
+
+def step_rows(sampler: Sampler, denoised: Denoising, row: int) -> list[Row]:
+    """What `sapo_tokens` says of every step and position of one row of a recorded denoising."""
+    words, mask = sampler.task.vocabulary, sampler.task.mask
+    block = sampler.config.block_length or sampler.task.completion_length
+    assert denoised.argmax is not None and denoised.confidence is not None and denoised.entropy is not None
+    order = committed_at(denoised.states[row : row + 1], mask)[0]
+    states = denoised.states[row].tolist()
+    argmax, confidence, entropy = (
+        each[row].tolist() for each in (denoised.argmax, denoised.confidence, denoised.entropy)
+    )
+    return [
+        {
+            "step": step + 1,
+            "position": position,
+            "block": position // block,
+            "token": "" if states[step + 1][position] == mask else words[states[step + 1][position]],
+            "argmax": words[argmax[step][position]],
+            "confidence": confidence[step][position],
+            "entropy": entropy[step][position],
+            "committed_at": int(order[position]),
+        }
+        for step in range(len(argmax))
+        for position in range(len(order))
+    ]
 
 
 def rollout_row(task: Task, prompt: Any, completion: Any, scores: Scores, row: int) -> Row:

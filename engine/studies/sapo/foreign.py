@@ -83,7 +83,8 @@ def read_file(path: Path, task: str | None = None) -> ForeignFile:
     readers = {".json": _read_json, ".txt": _read_steps, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
         raise UserError(
-            "imported", f"{path.name} ends in none of {', '.join(readers)}; name d1's JSON, LLaDA's text or our Parquet."
+            "imported",
+            f"{path.name} ends in none of {', '.join(readers)}; name d1's JSON, LLaDA's text or our Parquet.",
         )
     found = readers[path.suffix.lower()](path, task)
     if not found.generations:
@@ -216,7 +217,9 @@ def _trajectory(
     committed = [
         next((step for step, tokens in steps if tokens[position]), None) for position in range(len(last))
     ]
-    return Generation(prompt, text, truth, score(task, prompt, text, truth or None), steps, committed, details or {})
+    return Generation(
+        prompt, text, truth, score(task, prompt, text, truth or None), steps, committed, details or {}
+    )
 
 
 # Our Parquet
@@ -239,7 +242,9 @@ def _read_parquet(path: Path, task: str | None) -> ForeignFile:
                 f"{path.name} has the columns {', '.join(names[:8])}; name sapo_rollouts.parquet or sapo_tokens.parquet of a run.",
             )
     except (pa.ArrowException, OSError) as error:
-        raise UserError("imported", f"{path.name} is no readable Parquet ({str(error).splitlines()[0]}).") from None
+        raise UserError(
+            "imported", f"{path.name} is no readable Parquet ({str(error).splitlines()[0]})."
+        ) from None
     return ForeignFile(path, "Concordance Parquet", task or "text", found)
 
 
@@ -263,7 +268,9 @@ def _token_generations(path: Path, table: pa.Table, task: str) -> list[Generatio
     found = []
     for cells in kept.values():
         length = max(map(max, cells.values())) + 1
-        steps = [(step, [cells[step].get(i, {}).get("token", "") for i in range(length)]) for step in sorted(cells)]
+        steps = [
+            (step, [cells[step].get(i, {}).get("token", "") for i in range(length)]) for step in sorted(cells)
+        ]
         details = {
             (step, position): {name: row.get(name) for name in ("argmax", "confidence", "entropy", "block")}
             for step, positions in cells.items()

@@ -72,7 +72,9 @@ def countdown_problem(question: str, truth: Any) -> tuple[list[int], int]:
     numbers = re.search(r"Numbers: \[([\d, ]+)\]", question, re.IGNORECASE)
     target = re.search(r"Target: (\d+)", question, re.IGNORECASE)
     if not numbers or not target:
-        raise ValueError('has neither a ground_truth [numbers, target] nor "Numbers: […] Target: …" in its question')
+        raise ValueError(
+            'has neither a ground_truth [numbers, target] nor "Numbers: […] Target: …" in its question'
+        )
     return [int(part) for part in numbers[1].split(",") if part.strip()], int(target[1])
 
 
@@ -84,7 +86,8 @@ def _countdown(question: str, text: str, truth: Any) -> Scored:
     if matched := _EXPRESSION.search(expression):
         expression = matched[1]
     exact, _ = countdown_answer(expression.strip(), numbers, target)
-    said = statements(text)
+    span = answer_span(text)
+    said = statements(text[: span[0]] + text[span[1] :] if span else text)
     true = bool(said) and all(evaluate(left) == evaluate(right) for left, right in said)
     leads = any(evaluate(right) == target for _, right in said)
     return Scored(exact, float(exact), exact and true and leads)

@@ -49,5 +49,3 @@ def policy_loss(
     with torch.no_grad():
         shown = {"kl": float(kl.mean()), "clipped": float((ratio != clipped).double().mean())}
     return loss, shown
-
-

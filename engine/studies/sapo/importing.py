@@ -52,7 +52,9 @@ def import_run(run: Run) -> None:
             rows["sapo_rollouts"].append(_rollout_row(generation, seed, number))
             rows["sapo_tokens"] += _token_rows(generation, seed, number)
         if len(rows["sapo_tokens"]) > MAX_STEP_CELLS:
-            raise UserError("imported", f"{path} holds more than {MAX_STEP_CELLS:,} steps × tokens; split it.")
+            raise UserError(
+                "imported", f"{path} holds more than {MAX_STEP_CELLS:,} steps × tokens; split it."
+            )
         run.progress(len(rows["sapo_arms"]), len(run.seeds), "reading files")
     write_rows(run, rows)
 
@@ -60,7 +62,9 @@ def import_run(run: Run) -> None:
 def import_identity(config: Config, seeds: Sequence[int]) -> str:
     """The hash of the files, part of the run's identity. Raises UserError."""
     if len(seeds) != len(config.paths):
-        raise UserError("seeds", f"{len(config.paths)} files need as many seeds, 0, 1 …; {len(seeds)} were given.")
+        raise UserError(
+            "seeds", f"{len(config.paths)} files need as many seeds, 0, 1 …; {len(seeds)} were given."
+        )
     digest = hashlib.sha256()
     for path in map(Path, config.paths):
         if not path.is_file():
@@ -74,7 +78,10 @@ def _arm_row(found: ForeignFile, seed: int) -> Row:
     n_scored = sum(row.exact is not None for row in found.generations)
     interval = wilson(figures["exact"] * n_scored, n_scored) if figures["exact"] is not None else (None, None)
     leads = [lead for row in found.generations if (lead := _lead(row)) is not None]
-    shown = {name: figures[name] for name in ("task", "n", "exact", "cell", "junk", "junk_given_correct", "trace_valid")}
+    shown = {
+        name: figures[name]
+        for name in ("task", "n", "exact", "cell", "junk", "junk_given_correct", "trace_valid")
+    }
     return {
         "seed": seed,
         "arm": "imported",

@@ -265,7 +265,9 @@ class Learner:
 
     def _evaluate(self) -> None:
         """Sampled scores on validation prompts, the same for every arm and iteration."""
-        found = self.task.examples(rng_of("validation", self.data_seed), self.config.eval_prompts, "validation")
+        found = self.task.examples(
+            rng_of("validation", self.data_seed), self.config.eval_prompts, "validation"
+        )
         prompts = torch.from_numpy(found.prompts)
         ended = self.sampler.sample(prompts, generator_of("validation", self.data_seed, self.seed, self.step))
         scores = self.sampler.scores(prompts, ended.completions)
@@ -291,7 +293,7 @@ class Learner:
     # Checkpoints
 
     def _moments(self) -> dict[str, Tensor]:
-        found = {}
+        found: dict[str, Tensor] = {}
         for index, state in self.optimiser.state_dict()["state"].items():
             found |= {f"{index}.{name}": value.clone() for name, value in state.items()}
         return found
@@ -308,7 +310,9 @@ class Learner:
         groups = {"policy": weights(self.policy), "moments": self._moments(), "kept": self.kept_moments}
         groups |= {f"end:{arm}": ended for arm, ended in self.ends.items()}
         return {
-            f"{self.seed}/{group}/{name}": value for group, held in groups.items() for name, value in held.items()
+            f"{self.seed}/{group}/{name}": value
+            for group, held in groups.items()
+            for name, value in held.items()
         }
 
     def state(self) -> dict[str, Any]:

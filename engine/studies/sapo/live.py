@@ -13,10 +13,10 @@ from data.files import read_json
 from engine.errors import UserError
 from engine.studies.sapo.base_models import weights_name
 from engine.studies.sapo.config import Config
-from engine.studies.sapo.evaluation import committed_at, remask, rollout_row
+from engine.studies.sapo.evaluation import remask, rollout_row, step_rows
 from engine.studies.sapo.policy import Policy, blank_policy, load
 from engine.studies.sapo.rollouts import Sampler, generator_of
-from engine.studies.sapo.sampler import Denoising, Remasking
+from engine.studies.sapo.sampler import Remasking
 
 MAX_REPEATS = 64
 
@@ -70,34 +70,12 @@ def answer(directory: Path, request: LiveRequest) -> dict[str, Any]:
         ended = remask(sampler, prompts, rows, span, generator, record=True)
     scores = sampler.scores(prompts, ended.completions)
     return {
-        "steps": step_rows(sampler, ended),
+        "steps": step_rows(sampler, ended, 0),
         "rollout": rollout_row(task, prompts[0].numpy(), ended.completions[0].numpy(), scores, 0),
         "success": float(np.mean(scores.exact)),
         "tries": request.repeats,
         "completions": [task.text(row.numpy()) for row in ended.completions],
     }
-
-
-def step_rows(sampler: Sampler, denoised: Denoising) -> list[dict[str, Any]]:
-    """Every step and position of the first row of a recorded denoising."""
-    words, mask = sampler.task.vocabulary, sampler.task.mask
-    assert denoised.argmax is not None and denoised.confidence is not None and denoised.entropy is not None
-    order = committed_at(denoised.states[:1], mask)[0]
-    tokens = denoised.states[0].tolist()
-    shown = [each[0].tolist() for each in (denoised.argmax, denoised.confidence, denoised.entropy)]
-    return [
-        {
-            "step": step + 1,
-            "position": position,
-            "token": "" if tokens[step + 1][position] == mask else words[tokens[step + 1][position]],
-            "argmax": words[shown[0][step][position]],
-            "confidence": shown[1][step][position],
-            "entropy": shown[2][step][position],
-            "committed_at": int(order[position]),
-        }
-        for step in range(len(shown[0]))
-        for position in range(len(order))
-    ]
 
 
 def _changed(config: Config, request: LiveRequest) -> Config:

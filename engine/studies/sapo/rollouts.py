@@ -35,7 +35,9 @@ class Sampler:
     def masked(self, n: int) -> Tensor:
         return torch.full((n, self.task.completion_length), self.task.mask)
 
-    def sample(self, prompts: Tensor, generator: torch.Generator, greedy: bool = False, record: bool = False) -> Denoising:
+    def sample(
+        self, prompts: Tensor, generator: torch.Generator, greedy: bool = False, record: bool = False
+    ) -> Denoising:
         """Denoise each prompt (n × P) from the fully masked completion."""
         return self.go_on(prompts, self.masked(len(prompts)), None, generator, greedy=greedy, record=record)
 

@@ -7,7 +7,7 @@ from engine.run import Run
 from engine.studies.base import Study
 from engine.studies.sr2.claims import CLAIMS
 from engine.studies.sr2.config import Config
-from engine.studies.sr2.presets import PRESETS
+from engine.studies.sr2.presets import PRESETS, SWEEPS
 
 BIBTEX = """@article{deng2025selection,
   title   = {Selection, Reflection and Self-Refinement: Revisit Reasoning Tasks via a Causal Lens},
@@ -27,6 +27,7 @@ class Sr2(Study):
     bibtex = BIBTEX
     Config = Config
     presets = PRESETS
+    sweeps = SWEEPS
     tables = (
         "sr2_models",
         "sr2_validation",

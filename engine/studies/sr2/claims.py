@@ -13,21 +13,12 @@ from numpy.typing import NDArray
 
 from analyses.matching import mean_interval
 from engine.studies.base import Claim, Measurement
+from engine.studies.sr2.presets import ARMS
 
 Tables = Mapping[str, pa.Table]
 Floats = NDArray[np.float64]
 Arm = dict[str, Any]
 Measure = Callable[[list[Tables]], Measurement]
-
-FEED_FORWARD: Arm = {"model": "feed_forward", "layers": 8}
-ONE_LAYER: Arm = {"model": "feed_forward", "layers": 1}
-NO_ALIGNMENT: Arm = {"alignment": False}
-REFLECTION_ONLY: Arm = {"blocks": 1, "recurrences": 16}
-ONCE: Arm = {"injection": "once"}
-ALWAYS: Arm = {"injection": "always"}
-TWO_BLOCKS: Arm = {"injected_blocks": 2}
-TALL: Arm = {"blocks": 2, "recurrences": 12}
-WIDE: Arm = {"blocks": 12, "recurrences": 2}
 
 
 def runs(home: str, *arms: Arm) -> Callable[[str], list[dict[str, Any]]]:
@@ -118,7 +109,7 @@ CLAIMS = (
         paper="not in the paper",
         rule="Shown when the mean is at least 0.85 and the lower end of the interval over seeds at least 0.7.",
         baseline_name="a feed-forward transformer with as many parameters (1 layer), equal compute",
-        runs=runs("tour", {}, ONE_LAYER),
+        runs=runs("tour", {}, ARMS["feed-forward, 1 layer"]),
         measure=level(0.85, 0.7),
     ),
     Claim(
@@ -127,7 +118,7 @@ CLAIMS = (
         paper="66.6 against 1.2 % on Sudoku-Extreme (with 8 times fewer parameters)",
         rule=f"{ABOVE} and its mean is at least 0.3.",
         baseline_name="a feed-forward transformer with as many parameters (1 layer), equal compute",
-        runs=runs("tour", {}, ONE_LAYER),
+        runs=runs("tour", {}, ARMS["feed-forward, 1 layer"]),
         measure=difference(0.3),
     ),
     Claim(
@@ -137,7 +128,7 @@ CLAIMS = (
         paper="not given",
         rule=f"{ABOVE} and its mean is at least 0.1.",
         baseline_name="SR² compared after the last block only, with as many optimiser steps",
-        runs=runs("tour", {}, {**NO_ALIGNMENT, "budget": "steps", "n_steps": 990}),
+        runs=runs("tour", {}, {**ARMS["no alignment"], "budget": "steps", "n_steps": 826}),
         measure=difference(0.1),
     ),
     Claim(
@@ -147,7 +138,7 @@ CLAIMS = (
         paper="66.6 against 1.2 % on Sudoku-Extreme, 3.4 against 27.3 M parameters",
         rule=f"{ABOVE} and its mean is at least 0.3.",
         baseline_name="feed-forward transformer of 8 layers, equal compute",
-        runs=runs("standard", {}, FEED_FORWARD),
+        runs=runs("standard", {}, ARMS["feed-forward, 8 layers"]),
         measure=difference(0.3),
     ),
     Claim(
@@ -156,7 +147,7 @@ CLAIMS = (
         paper="66.6 against 1.2 % on Sudoku-Extreme, 3.4 against 27.3 M parameters",
         rule=f"{ABOVE} and its mean is at least 0.3.",
         baseline_name="feed-forward transformer of 8 layers, equal compute",
-        runs=runs("six_ten_clues", {}, FEED_FORWARD),
+        runs=runs("six_ten_clues", {}, ARMS["feed-forward, 8 layers"]),
         measure=difference(0.3),
     ),
     Claim(
@@ -165,7 +156,7 @@ CLAIMS = (
         paper="0 % (Block Universal Transformer) to 42.5 % (Recurrent Depth) against 66.6 %",
         rule=f"{ABOVE} and its mean is at least 0.5.",
         baseline_name="the same recurrences compared after the last block only, equal compute (6 times fewer steps)",
-        runs=runs("standard", {}, NO_ALIGNMENT),
+        runs=runs("standard", {}, ARMS["no alignment"]),
         measure=difference(0.5),
     ),
     Claim(
@@ -183,7 +174,7 @@ CLAIMS = (
         paper="53.1 against 66.6 % (no self-refinement)",
         rule=f"{ABOVE} and its mean is at least 0.1.",
         baseline_name="reflection only, N = 1 and M = 16, equal compute",
-        runs=runs("standard", {}, REFLECTION_ONLY),
+        runs=runs("standard", {}, ARMS["reflection only"]),
         measure=difference(0.1),
     ),
     *(
@@ -197,7 +188,9 @@ CLAIMS = (
                 paper="0 against 66.6 % (whether that model saw the puzzle at all is not said)",
                 rule=f"{ABOVE} and its mean is at least 0.1.",
                 baseline_name="a single injection, equal compute",
-                runs=runs("standard", {"positions": positions}, {**ONCE, "positions": positions}),
+                runs=runs(
+                    "standard", {"positions": positions}, {**ARMS["single injection"], "positions": positions}
+                ),
                 measure=difference(0.1),
             ),
             Claim(
@@ -207,7 +200,9 @@ CLAIMS = (
                 paper="66.6 against 55.3 % (4 blocks of 16)",
                 rule=f"{ABOVE}.",
                 baseline_name="input at every step, equal compute",
-                runs=runs("standard", {"positions": positions}, {**ALWAYS, "positions": positions}),
+                runs=runs(
+                    "standard", {"positions": positions}, {**ARMS["always injected"], "positions": positions}
+                ),
                 measure=difference(),
             ),
         )
@@ -218,7 +213,7 @@ CLAIMS = (
         paper="66.6 against 63.3 %",
         rule=f"{ABOVE}.",
         baseline_name="input in the first two blocks, equal compute",
-        runs=runs("standard", {}, TWO_BLOCKS),
+        runs=runs("standard", {}, ARMS["injected in 2 blocks"]),
         measure=difference(),
     ),
     Claim(
@@ -228,7 +223,7 @@ CLAIMS = (
         paper="not in the paper",
         rule=f"{ABOVE} and its mean is at least 0.1.",
         baseline_name="SR² with learned positions, equal compute",
-        runs=runs("standard", {**ALWAYS, "positions": "learned"}, {"positions": "learned"}),
+        runs=runs("standard", {**ARMS["always injected"], "positions": "learned"}, {"positions": "learned"}),
         measure=difference(0.1),
     ),
     Claim(
@@ -237,7 +232,7 @@ CLAIMS = (
         paper="best where M ≈ N (M · N = 256)",
         rule=f"{ABOVE}.",
         baseline_name="the better of M = 12, N = 2 and M = 2, N = 12, equal compute",
-        runs=runs("standard", {}, TALL, WIDE),
+        runs=runs("standard", {}, ARMS["2 blocks of 12"], ARMS["12 blocks of 2"]),
         measure=difference(),
     ),
     Claim(
@@ -255,7 +250,7 @@ CLAIMS = (
         paper="66.6 against 59.8 %",
         rule=f"{ABOVE}.",
         baseline_name="two functions (twice the parameters), equal compute",
-        runs=runs("standard", {}, {"weights": "two"}),
+        runs=runs("standard", {}, ARMS["two functions"]),
         measure=difference(),
     ),
     Claim(
@@ -264,7 +259,7 @@ CLAIMS = (
         paper="66.6 against 53.1 % (Reflective Model, 8 unshared layers)",
         rule=f"{ABOVE}.",
         baseline_name="4 unshared layers (4 times the parameters), equal compute",
-        runs=runs("standard", {}, {"weights": "unshared"}),
+        runs=runs("standard", {}, ARMS["unshared layers"]),
         measure=difference(),
     ),
     Claim(
@@ -273,7 +268,7 @@ CLAIMS = (
         paper="66.6 against 55.0 %",
         rule=f"{ABOVE}.",
         baseline_name="HRM-like (two states, one-step gradient, no halting), equal compute",
-        runs=runs("standard", {}, {"model": "hrm"}),
+        runs=runs("standard", {}, ARMS["HRM-like"]),
         measure=difference(),
     ),
     Claim(
@@ -282,7 +277,7 @@ CLAIMS = (
         paper="87.4 (TRM's own figure, other training) against 66.6 %",
         rule=f"{ABOVE}.",
         baseline_name="SR², equal compute",
-        runs=runs("standard", {"model": "trm"}, {}),
+        runs=runs("standard", ARMS["TRM-like"], {}),
         measure=difference(),
     ),
     Claim(
@@ -311,7 +306,7 @@ CLAIMS = (
         paper="93.7 against 0 % on Maze-Hard (30×30)",
         rule=f"{ABOVE} and its mean is at least 0.1.",
         baseline_name="feed-forward transformer of 8 layers, equal compute",
-        runs=runs("maze", {}, FEED_FORWARD),
+        runs=runs("maze", {}, ARMS["feed-forward, 8 layers"]),
         measure=difference(0.1),
     ),
     Claim(

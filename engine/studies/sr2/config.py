@@ -160,9 +160,9 @@ class Config(StudyConfig):
         default="compute",
     )
     teraflops: float = form_field(
-        "Training compute of a seed, in 10¹² floating-point operations (about 20 a minute of one core).",
+        "Training compute of a seed, in 10¹² floating-point operations (a core does about 2 a minute).",
         group="Training",
-        default=10.0,
+        default=8.0,
         unit="TFLOP",
         only_if={"budget": "compute"},
         gt=0,
@@ -256,8 +256,8 @@ class Config(StudyConfig):
                 raise ConfigError(
                     "clues", f"{self.clues} do not suit side {self.side}; choose {least} to {most}."
                 )
-        elif self.side % 2 == 0 or self.side < 5:
-            raise ConfigError("side", f"a maze needs an odd side of 5 or more, not {self.side}.")
+        elif self.side % 2 == 0 or self.side < 7:
+            raise ConfigError("side", f"a maze needs an odd side of 7 or more, not {self.side}.")
         if self.d_model % (2 * self.heads):
             raise ConfigError(
                 "heads",

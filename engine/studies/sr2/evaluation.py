@@ -1,6 +1,7 @@
 """Solving the test puzzles with a seed's chosen weights, over more blocks than it was trained for, from a fresh state."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class Solved:
     (b × kept × cells × width).
     """
 
-    boards: NDArray[np.int64]
+    boards: NDArray[np.int8]
     entropy: Floats
     residual: Floats
     board_residual: Floats
@@ -55,6 +56,7 @@ class _Chunk:
         self.boards: list[Tensor] = []
         self.entropy: list[Tensor] = []
         self.residual: list[Tensor] = []
+        self.cell_residual: list[Tensor] = []
         self.confidence: list[Tensor] = []
         self.cell_entropy: list[Tensor] = []
         self.path: list[Tensor] = []
@@ -69,7 +71,9 @@ class _Chunk:
         self.block.append(block)
         self.boards.append(logs.argmax(dim=-1).to(torch.int8))
         self.entropy.append(entropy.mean(dim=1))
-        self.residual.append((z - self._last).norm(dim=-1))
+        moved = (z - self._last).norm(dim=-1)
+        self.residual.append(moved.norm(dim=1))
+        self.cell_residual.append(moved[: self.kept])
         self.confidence.append(logs[: self.kept].max(dim=-1).values.exp())
         self.cell_entropy.append(entropy[: self.kept])
         self.path.append(z[: self.kept].mean(dim=1))
@@ -90,14 +94,14 @@ def solve_test(config: Config, model: Reasoner, puzzles: PuzzleSet, device: str)
     ]
     first = chunks[0]
     block = np.array(first.block)
-    boards = _joined([c.boards for c in chunks]).astype(np.int64)
-    residual = _joined([[r.square().sum(dim=1).sqrt() for r in c.residual] for c in chunks])
+    boards = _joined([c.boards for c in chunks])
+    residual = _joined([c.residual for c in chunks])
     pooled, cells = _block_states(chunks, len(inputs), inputs.shape[1])
     before = np.concatenate([np.full_like(boards[:1], -1), boards[:-1]])
     return Solved(
         boards=boards,
-        entropy=_joined([c.entropy for c in chunks]).mean(axis=1),
-        residual=residual.mean(axis=1),
+        entropy=_joined([c.entropy for c in chunks]).mean(axis=1, dtype=np.float64),
+        residual=residual.mean(axis=1, dtype=np.float64),
         board_residual=residual[:, : config.kept_puzzles],
         changed=(boards != before).mean(axis=(1, 2)),
         block=block,
@@ -106,7 +110,7 @@ def solve_test(config: Config, model: Reasoner, puzzles: PuzzleSet, device: str)
         cells=cells,
         confidence=_stacked(first.confidence),
         cell_entropy=_stacked(first.cell_entropy),
-        cell_residual=_stacked([r[: config.kept_puzzles] for r in first.residual]),
+        cell_residual=_stacked(first.cell_residual),
         path=_stacked(first.path).astype(np.float32),
         states=torch.stack([z[: config.kept_puzzles] for z in first.ends]).cpu(),
         attention=_attention(model, inputs[:ATTENTION_PUZZLES], config.n_blocks),
@@ -117,9 +121,10 @@ def _stacked(parts: list[Tensor]) -> Floats:
     return torch.stack(parts).double().cpu().numpy()
 
 
-def _joined(parts: list[list[Tensor]]) -> Floats:
+def _joined(parts: list[list[Tensor]]) -> NDArray[Any]:
     """Iterations × puzzles × … from the chunks' lists over iterations."""
-    return torch.cat([torch.stack(mine) for mine in parts], dim=1).double().cpu().numpy()
+    joined: NDArray[Any] = torch.cat([torch.stack(mine) for mine in parts], dim=1).cpu().numpy()
+    return joined
 
 
 def _block_states(

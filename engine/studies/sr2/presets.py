@@ -1,4 +1,4 @@
-"""Named starting values."""
+"""Named starting values, the arms of the ablation table, and the sweeps that run from one button."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "side": 4,
         "clues": 6,
         "blocks": 4,
-        "teraflops": 1.2,
+        "teraflops": 1.0,
         "n_validation": 128,
         "n_test": 256,
         "evaluations": 10,
@@ -15,16 +15,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "learning_rate": 2e-3,
     },
     "standard": {},
-    "six_ten_clues": {"clues": 10, "teraflops": 15.0},
+    "six_ten_clues": {"clues": 10, "teraflops": 12.0},
     "nine": {
         "side": 9,
         "clues": 40,
         "d_model": 96,
         "d_inner": 256,
         "batch_size": 32,
-        "teraflops": 60.0,
+        "teraflops": 40.0,
     },
-    "maze": {"puzzle": "maze", "side": 11, "batch_size": 32, "teraflops": 30.0},
+    "maze": {"puzzle": "maze", "side": 11, "batch_size": 32, "teraflops": 15.0},
     "paper": {
         "side": 9,
         "clues": 24,
@@ -47,4 +47,30 @@ PRESETS: dict[str, dict[str, Any]] = {
         "evaluations": 50,
         "checkpoint_every": 1_000,
     },
+}
+
+ARMS: dict[str, dict[str, Any]] = {
+    "SR²": {},
+    "feed-forward, 8 layers": {"model": "feed_forward", "layers": 8},
+    "feed-forward, 1 layer": {"model": "feed_forward", "layers": 1},
+    "no alignment": {"alignment": False},
+    "reflection only": {"blocks": 1, "recurrences": 16},
+    "single injection": {"injection": "once"},
+    "always injected": {"injection": "always"},
+    "injected in 2 blocks": {"injected_blocks": 2},
+    "2 blocks of 12": {"blocks": 2, "recurrences": 12},
+    "12 blocks of 2": {"blocks": 12, "recurrences": 2},
+    "two functions": {"weights": "two"},
+    "unshared layers": {"weights": "unshared"},
+    "HRM-like": {"model": "hrm"},
+    "TRM-like": {"model": "trm"},
+}
+
+SWEEPS: dict[str, list[dict[str, Any]]] = {
+    "ablations": [{"preset": "standard", **arm} for arm in ARMS.values()],
+    "positions": [
+        {"preset": "standard", "positions": positions, "injection": injection}
+        for positions in ("rope", "learned", "both")
+        for injection in ("blocks", "always", "once")
+    ],
 }

@@ -111,7 +111,7 @@ class Training:
         for seed, validation in found.items():
             teraflops = self.step * flops_per_step(self.config) / 1e12
             self.validations.append({"seed": seed, "teraflops": teraflops, **asdict(validation)})
-            self.run.log(self.step, seed, exact=validation.exact, cell=validation.cell)
+            self.run.log(self.step, seed, validation_exact=validation.exact, validation_cell=validation.cell)
 
     def checkpoint(self) -> None:
         tensors = {
@@ -148,6 +148,8 @@ def train(runs: Sequence[Run], finish: Callable[[Run], None] = lambda run: None)
     Raises UserError when a setting fails, Stopped when asked to stop.
     """
     with one_thread_each() as pool:
+        for run in runs[1:]:
+            run.progress(0, 1, "waiting for the runs of this launch before it")
         for run in runs:
             with surviving(run, alone=len(runs) == 1):
                 run.progress(0, 1, "drawing puzzles")

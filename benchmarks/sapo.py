@@ -1,4 +1,4 @@
-"""Train the base model of the sapo tour and write it with its card: `python -m benchmarks.sapo_base [seed]`."""
+"""Train the base model of the sapo tour and write it with its card: `python -m benchmarks.sapo [seed]`."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,9 @@ from engine.studies.sapo.presets import PRESETS
 def main(seed: int = 0, path: Path = BUNDLED) -> None:
     torch.set_num_threads(1)
     config = Config(**{**PRESETS["chain"], "arms": ""})
-    learner = Learner(config, seed, 0, lambda step, seed, **values: print(step, values) if step % 200 == 0 else None)
+    learner = Learner(
+        config, seed, 0, lambda step, seed, **values: print(step, values) if step % 200 == 0 else None
+    )
     while not learner.finished:
         learner.advance()
     weights = learner.ends["base"]
@@ -35,7 +37,7 @@ def main(seed: int = 0, path: Path = BUNDLED) -> None:
             "seed": seed,
             "parameters": sum(value.numel() for value in weights.values()),
             "test figures at temperature 1": {name: found[name] for name in shown},
-            "made by": "python -m benchmarks.sapo_base",
+            "made by": "python -m benchmarks.sapo",
             "licence": "Apache-2.0",
         },
     )

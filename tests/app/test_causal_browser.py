@@ -1,0 +1,51 @@
+"""A node of the graph and a cell of the matrix clicked in a real browser, on a run learnt in the test."""
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from engine import client as engine_client
+
+SMALL = {
+    "n_latents": 2, "n_samples": 500, "subspace_steps": 20, "component_steps": 20, "restarts": 1, "batch_size": 64,
+    "lambda_grid": [0.2], "n_bootstraps": 2, "baselines": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(address: str) -> str:
+    client = engine_client.connect(start=False)
+    found = client.wait(client.submit("multimodal_causal", SMALL, [0, 1])["id"])
+    assert found["state"] == "done", found["error"]
+    return str(found["id"])
+
+
+def click(page: Page, place: Locator) -> None:
+    place.scroll_into_view_if_needed()
+    box = place.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
+def test_click_on_a_node_opens_it_and_the_link_keeps_it(address: str, page: Page, run: str) -> None:
+    page.goto(f"{address}/causal-graph?run={run}&overlay=Difference")
+    figure = page.get_by_role("figure", name=re.compile("Causal graph of 6 latents"))
+    name = figure.locator(".textpoint").filter(has_text=re.compile("^b2$")).first
+    expect(name).to_be_visible(timeout=60_000)
+    click(page, name)
+    page.wait_for_url(re.compile("node=b2"), timeout=30_000)
+    expect(page.get_by_role("combobox", name=re.compile("^Latent"))).to_have_value("b2", timeout=30_000)
+    expect(page.get_by_role("figure", name=re.compile("Correlation of b2"))).to_be_visible(timeout=30_000)
+    page.goto(page.url)
+    expect(page.get_by_role("combobox", name=re.compile("^Latent"))).to_have_value("b2", timeout=60_000)
+
+
+def test_click_on_a_cell_shows_the_pair(address: str, page: Page, run: str) -> None:
+    page.goto(f"{address}/recovery?run={run}")
+    figure = page.get_by_role("figure", name=re.compile("Matrix of .correlation"))
+    cell = figure.locator(".scatterlayer .point").nth(13)
+    expect(cell).to_be_attached(timeout=60_000)
+    click(page, cell)
+    page.wait_for_url(re.compile("row_latent=b1"), timeout=30_000)
+    expect(page.get_by_role("combobox", name="True latent")).to_have_value("b1", timeout=30_000)
