@@ -12,7 +12,14 @@ import plotly.graph_objects as go
 from analyses.figures import BELOW, INK, PALETTE, empty, finish, plain, series_style
 from analyses.matching import mean_interval
 
-METHODS = ("discrete rank", "linear rank", "latent classes", "pairwise clustering")
+METHODS = (
+    "discrete rank",
+    "linear rank",
+    "latent classes",
+    "pairwise clustering",
+    "pairwise rank statistic",
+    "factor analysis",
+)
 STATES = {"true states": "circle", "estimated states": "diamond"}
 METRICS = {"skeleton_f1": "Skeleton F1", "adjusted_rand_index": "Adjusted Rand index"}
 NO_SCORE = "Nothing to score against: the true graph is not known and no grouping was given."
@@ -32,7 +39,7 @@ def score_table(scores: pd.DataFrame) -> pd.DataFrame:
     """One row a method and kind of states, means over seeds at the most samples.
 
     Columns method, states, seeds, value (of `scored`), low, high (95 % t, cut to what the score can be), chance, exact ("3 of 4"), latents,
-    latents_true, tests; NaN where it is not known.
+    latents_true, tests; NaN where it is not known, or no test is run.
     """
     metric = scored(scores)
     rows = []
@@ -55,7 +62,7 @@ def score_table(scores: pd.DataFrame) -> pd.DataFrame:
                 else None,
                 "latents": part["n_latents"].mean(),
                 "latents_true": part["n_latents_true"].mean(),
-                "tests": part["n_tests"].mean(),
+                "tests": part["n_tests"].replace(0, np.nan).mean(),
             }
         )
     columns = [
@@ -100,7 +107,7 @@ def score_figure(scores: pd.DataFrame) -> go.Figure:
         )  # fmt: skip
         place = [methods.index(m) + shift - 0.06 for m in part["method"]]
         figure.add_scatter(
-            x=place, y=part["value"], mode="markers", name=kind, customdata=part[["method", "seeds"]],
+            x=place, y=part["value"], mode="markers", name=kind if len(kinds) > 1 else "mean over seeds", customdata=part[["method", "seeds"]],
             marker={"symbol": STATES[kind], "size": 11, "color": color},
             error_y={
                 "type": "data", "symmetric": False, "array": part["high"] - part["value"],

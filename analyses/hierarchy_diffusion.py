@@ -87,18 +87,18 @@ def levels_figure(levels: pd.DataFrame) -> go.Figure:
     return figure.update_layout(margin={"t": 40, "b": 110})
 
 
-def level_gap(levels: pd.DataFrame) -> dict[str, float]:
-    """For each kind of energies: how much longer the low concept can wait than the high one, mean over seeds of the
-    difference of the areas under the curves of match against injection (share of the reverse steps)."""
-    gaps = {}
-    for kind in shown_energies(levels):
-        part = levels[levels["energies"] == kind]
-        table = part.pivot_table(index=["seed", "start"], columns="concept", values="match").dropna()
-        if {"high", "low"} <= set(table):
-            difference = (table["low"] - table["high"]).reset_index(name="gap").sort_values(["seed", "start"])
-            areas = [np.trapezoid(seed["gap"], seed["start"]) for _, seed in difference.groupby("seed")]
-            gaps[kind] = float(np.mean(areas))
-    return gaps
+def level_gap(levels: pd.DataFrame) -> pd.DataFrame:
+    """How much longer the low concept can wait than the high one: energies, seed, gap.
+
+    The gap is the area between the curves of match against injection (share of the reverse steps), −1 to 1.
+    """
+    rows = []
+    for (energies, seed), part in levels.groupby(["energies", "seed"]):
+        curves = part.pivot_table(index="start", columns="concept", values="match").dropna().sort_index()
+        if set(CONCEPTS) <= set(curves):
+            gap = float(np.trapezoid(curves["low"] - curves["high"], curves.index))
+            rows.append({"energies": energies, "seed": seed, "gap": gap})
+    return pd.DataFrame(rows, columns=["energies", "seed", "gap"])
 
 
 def orders_figure(orders: pd.DataFrame) -> go.Figure:

@@ -52,7 +52,7 @@ def hierarchy_figure(
         return empty("The graph has no node.")
     leaves = len(observed_of(graph))
     small = leaves > 40
-    layout = place(graph, gap=max(1.0, leaves * 46 / PAGE_WIDTH))
+    layout = place(graph, gap=max(1.0, leaves * 62 / PAGE_WIDTH))
     part = visible(graph, show)
     nodes, edges = list(part), list(part.edges)
     size = 18 if small else 28

@@ -82,12 +82,14 @@ def graph_figure(
     words: Mapping[str, str] | None = None,
     of: str = "seeds",
     selected: str | None = None,
+    fade_others: bool = False,
     directed: bool = True,
 ) -> go.Figure:
     """The graph of `nodes` (name, modality) and `edges` (source, target, share, strength, seeds, status).
 
-    `words` renames statuses in the legend, `of` says what `share` counts; links that do not touch the node `selected`
-    are faded; without `directed` they have no arrow heads. The node points have customdata (name, modality). `title` and `subtitle` are plotly text.
+    `words` renames statuses in the legend, `of` says what `share` counts. The node `selected` is ringed, and with
+    `fade_others` links that do not touch it are pale; without `directed` links have no arrow heads. The node points have
+    customdata (name, modality). `title` and `subtitle` are plotly text.
     """
     if not len(nodes):
         return empty(NO_NODES)
@@ -96,7 +98,7 @@ def graph_figure(
     scale = Scale.of(round(places["y"].max() - places["y"].min()) + 1)
     points = curves(places, edges["source"], edges["target"])
     figure = go.Figure()
-    _add_links(figure, edges, points, scale, selected, directed)
+    _add_links(figure, edges, points, scale, selected if fade_others else None, directed)
     _add_handles(figure, edges, points, of)
     _add_nodes(figure, nodes, places, edges, scale, selected)
     _add_legend(figure, edges, words or {}, of)

@@ -177,11 +177,13 @@ def _overlaid(
     return shown, title, f"{sure}: {scores_text(shown)}" if name == TRUE else sure, words
 
 
-def draw(run: Run, view: View, selected: str | None) -> None:
+def draw(run: Run, view: View, fade_others: bool) -> None:
     """The figure, whose nodes can be clicked, with its files."""
+    kept = st.session_state.get("node") or st.query_params.get("node")
+    selected = None if view.together else kept
     figure: go.Figure = graph_figure(
         view.nodes, view.edges, title=view.title, subtitle=view.subtitle, words=view.words, of=view.of,
-        selected=None if view.together else selected, directed=view.directed,
+        selected=selected, fade_others=fade_others and selected is not None, directed=view.directed,
     )  # fmt: skip
     figure.update_layout(uirevision=f"{run['id']} {len(view.nodes)}")
     graph = to_graph(view.nodes, view.edges)

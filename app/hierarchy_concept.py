@@ -60,7 +60,10 @@ def _members(result: Result, graph: nx.DiGraph, concept: str, members: list[str]
     if any(cards):
         frame["card"] = cards
         columns["card"] = st.column_config.LinkColumn(display_text="open card")
-    st.caption(f"{concept} has {len(members)} members.")
+    count = f"{len(members)} member{'' if len(members) == 1 else 's'}"
+    st.caption(
+        f"{concept} has {count} in the graph above; its states are read in the observed variables below it."
+    )
     if not frame["group"].any():
         frame = frame.drop(columns="group")
     st.dataframe(frame, hide_index=True, alt=f"Members of {concept}", column_config=columns)

@@ -76,7 +76,7 @@ def _least(result: Result, seed: str, method: str) -> float:
     """The share an edge needs to count, where edges have shares."""
     label = "An edge counts when at least this share of {} has it"
     if seed == ALL:
-        return float(st.slider(label.format("seeds"), 0.0, 1.0, 0.5, 0.05, key="least", bind="query-params"))
+        return float(st.slider(label.format("seeds"), 0.0, 1.0, 0.6, 0.05, key="least", bind="query-params"))
     if not frames.has_bootstraps(result.edges, method, int(seed)):
         return 0.0
     label = label.format("bootstraps")

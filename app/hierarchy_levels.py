@@ -5,6 +5,7 @@ import streamlit as st
 
 from analyses.hierarchy_diffusion import (
     EFFECTIVE,
+    ENERGIES,
     jacobian_figure,
     last_effective,
     level_gap,
@@ -13,37 +14,52 @@ from analyses.hierarchy_diffusion import (
     samples_figure,
     shown_energies,
 )
+from analyses.matching import mean_interval
 from app.hierarchy_parts import Result, choose, pick
 from app.widgets import picture
 
 
 def levels_strip(levels: pd.DataFrame) -> None:
     """Seeds agree · gap between the levels · the same at equal energies · chance."""
-    gaps = level_gap(levels)
+    gaps = {kind: rows["gap"] for kind, rows in level_gap(levels).groupby("energies")}
     spread = levels.groupby(["energies", "concept", "start"])["match"].std().mean()
     cells = [
         ("Seeds differ by", spread, "standard deviation of a match between seeds, mean over the curves"),
-        *((f"Gap, {kind} energies", gap, "area between the curves of low and high concept") for kind, gap in gaps.items()),
+        *(
+            (
+                f"Gap, {kind} energies",
+                gaps[kind].mean(),
+                f"area between the curves of low and high concept{interval(gaps[kind])}",
+            )
+            for kind in ENERGIES
+            if kind in gaps
+        ),
         ("Chance", levels["chance"].mean(), "match of images that know nothing of the concept"),
-    ]  # fmt: skip
+    ]
     for column, (name, value, note) in zip(st.columns(len(cells)), cells, strict=True):
         column.metric(name, "–" if pd.isna(value) else f"{value:.3f}")
         column.caption(note)
     st.markdown(energy_sentence(gaps))
 
 
-def energy_sentence(gaps: dict[str, float]) -> str:
-    """How much of the gap between the levels is a matter of energy."""
+def interval(gap: pd.Series) -> str:
+    if len(gap) < 2:
+        return ""
+    low, high = mean_interval(gap)
+    return f", 95 % interval {low:.3f} to {high:.3f} over {len(gap)} seeds"
+
+
+def energy_sentence(gaps: dict[str, pd.Series]) -> str:
+    """How much of the gap between the levels is a matter of energy; nothing is said of a gap that may be 0."""
     if not {"natural", "equal"} <= set(gaps):
         return "Without the control of equal energies the levels cannot be told from the energies of their patterns."
-    natural, equal = gaps["natural"], gaps["equal"]
-    words = (
-        "Noise hides weak patterns before strong ones, so a high concept of large energy must come early for that reason alone. "
-        f"With equal energies the gap between the levels is {equal:.3f} instead of {natural:.3f}"
-    )
-    if natural <= 0:
-        return f"{words}: the natural energies show no gap in the first place."
-    return f"{words}: {max(0.0, min(1.0, 1 - equal / natural)):.0%} of it is energy, not hierarchy."
+    words = "Noise hides weak patterns before strong ones, so a high concept of large energy must come early for that reason alone."
+    if len(gaps["natural"]) < 2 or mean_interval(gaps["natural"])[0] <= 0:
+        return f"{words} The gap at natural energies is not clearly above 0 here, so there is nothing to divide; use more seeds."
+    natural, equal = gaps["natural"].mean(), gaps["equal"].mean()
+    if equal <= 0:
+        return f"{words} With equal energies nothing of the gap of {natural:.3f} is left ({equal:.3f}): here it is energy, not hierarchy."
+    return f"{words} With equal energies {equal:.3f} of the gap of {natural:.3f} is left: {1 - equal / natural:.0%} of it is energy, not hierarchy."
 
 
 def levels_view(result: Result) -> None:

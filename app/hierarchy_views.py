@@ -25,14 +25,17 @@ WITH_MOST = 12
 
 @st.fragment
 def ranks_view(result: Result) -> None:
-    """The rank statistic of every two observed variables, framed by the clusters that our search found."""
-    with st.columns(3)[0]:
+    """The rank statistic of every two observed variables, framed by the clusters that a method found."""
+    left, middle, _ = st.columns(3)
+    with left:
         seed = int(choose("Seed", [str(one) for one in result.seeds], "rank_seed"))
+    with middle:
+        method = choose("Ordered by the clusters of", result.methods, "rank_method")
     rows = result.rows("rank_statistics", seed=seed)
-    picture(rank_heatmap(rows, clusters(result.graph(OURS, seed))), rows, "rank-statistics")
+    picture(rank_heatmap(rows, clusters(result.graph(method, seed))), rows, "rank-statistics")
     words = (
         "Every cell tests whether two variables are separated from all the others by one latent: a low statistic says that "
-        "they hang on the same concept. Frames are the clusters of the found graph."
+        f"they hang on the same concept. Frames are the clusters of the graph that {method} found."
     )
     if not result.is_world:
         words += (
@@ -69,6 +72,8 @@ def method_table(scores: pd.DataFrame, metric: str | None) -> None:
     """The same in numbers, with the latents found and the tests run."""
     number = st.column_config.NumberColumn
     shown = score_table(scores).dropna(axis="columns", how="all")
+    if shown["states"].nunique() < 2:
+        shown = shown.drop(columns="states")
     columns = {
         "value": number(METRICS[metric] if metric else "score", format="%.3f"),
         "low": number("95 % from", format="%.3f"),

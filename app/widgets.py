@@ -138,11 +138,11 @@ RESULTS = {
 
 
 def result_link(run: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """The page that shows a finished run's result, and its query."""
+    """The page that shows a finished run's result (its job, where the study has no page), and its query."""
     if run["study"] in TOOLS:
         _, field, page = TOOLS[run["study"]]
         return page, {"runs": run["config"][field]}
-    page, name = RESULTS[run["study"]]
+    page, name = RESULTS.get(run["study"], ("jobs", "run"))
     return page, {name: run["id"]}
 
 
@@ -162,7 +162,8 @@ def describe(run: dict[str, Any]) -> str:
         of = [part[:6] for part in config[field].split(",")]
         more = f" and {len(of) - 3} more" if len(of) > 3 else ""
         return f"{name} of run{'s' if len(of) > 1 else ''} {', '.join(of[:3])}{more} · {run['id'][:6]}"
-    words = _SETTINGS[run["study"]](config)
+    study = run["study"]
+    words = _SETTINGS[study](config) if study in _SETTINGS else study.replace("_", " ")
     seeds = ", ".join(map(str, run["seeds"]))
     return f"{run['preset'] or 'custom'} · {words} · seeds {seeds} · {run['id'][:6]}"
 

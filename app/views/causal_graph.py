@@ -23,6 +23,9 @@ def explore(run: Run) -> None:
             "Take each modality's latents together", key="together", bind="query-params",
             help="One node a modality; the strongest link between two modalities stands for all of them.",
         )  # fmt: skip
+        fade = st.toggle(
+            "Fade what does not touch the chosen latent", key="fade", bind="query-params", disabled=together
+        )
         if not is_known(run):
             own_graph(run)
         st.page_link(
@@ -31,7 +34,7 @@ def explore(run: Run) -> None:
         )  # fmt: skip
     with above:
         view = choose_view(run, together)
-        draw(run, view, st.session_state.get("node"))
+        draw(run, view, fade)
     node_section(run, view.nodes, view.together)
 
 

@@ -101,7 +101,7 @@ def rows_of(launch: Launch, cards: dict[str, str]) -> dict[str, Any]:
     run, done = launch.runs[0], [run for run in launch.runs if run["state"] == "done"]
     together = f"consistency?runs={','.join(run['id'] for run in done)}&view=Sweep"
     return {
-        "study": studies()[run["study"]]["title"],
+        "result": result_link(run)[0].replace("_", " ").capitalize(),
         "run": describe_launch(launch),
         "state": launch.state if launch.alone else tally(launch),
         **(headline(run) if launch.alone else {}),

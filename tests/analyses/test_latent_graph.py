@@ -153,9 +153,13 @@ class TestFigure:
 
     def test_links_away_from_the_chosen_node_fade(self) -> None:
         frame = alone(links(("a1", "b1"), ("a2", "b2")), FOUND)
-        figure = graph_figure(NODES, frame, title="", selected="a1")
+        figure = graph_figure(NODES, frame, title="", selected="a1", fade_others=True)
         faded = [trace for trace in drawn(figure, "solid") if trace.line.color.endswith("0.12)")]
         assert len(faded) == 1 and faded[0].y[0] == 1
+        ringed = graph_figure(NODES, frame, title="", selected="a1")
+        assert not [trace for trace in drawn(ringed, "solid") if trace.line.color.endswith("0.12)")]
+        points = next(trace for trace in ringed.data if trace.customdata is not None)
+        assert points.marker.line.width[0] > max(points.marker.line.width[1:])
 
     def test_names_are_never_markup(self) -> None:
         nodes = pd.DataFrame({"name": ["<b>$x$"], "modality": ["<i>m"]})

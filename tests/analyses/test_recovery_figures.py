@@ -126,7 +126,11 @@ class TestFigures:
 
     def test_scores_have_mean_interval_and_null(self) -> None:
         row = score_rows(scores(), ["two stages"], ["mcc"]).iloc[0]
-        assert row["mean"] == pytest.approx(0.96) and row["low"] < 0.96 < row["high"] and row["null"] == pytest.approx(0.2)
+        assert (
+            row["mean"] == pytest.approx(0.96)
+            and row["low"] < 0.96 < row["high"]
+            and row["null"] == pytest.approx(0.2)
+        )
 
     def test_dots_leave_out_what_was_not_measured(self) -> None:
         figure = score_dots(scores(), ["two stages", "beta-VAE"])

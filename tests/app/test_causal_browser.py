@@ -1,24 +1,21 @@
-"""A node of the graph and a cell of the matrix clicked in a real browser, on a run learnt in the test."""
+"""A node of the graph and a cell of the matrix clicked in a real browser."""
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from engine import client as engine_client
+from tests.app.causal_tables import write_run
 
-SMALL = {
-    "n_latents": 2, "n_samples": 500, "subspace_steps": 20, "component_steps": 20, "restarts": 1, "batch_size": 64,
-    "lambda_grid": [0.2], "n_bootstraps": 2, "baselines": False,
-}  # fmt: skip
+RUN = "aaaaaaaaaaa1"
 
 
 @pytest.fixture(scope="module")
-def run(address: str) -> str:
-    client = engine_client.connect(start=False)
-    found = client.wait(client.submit("multimodal_causal", SMALL, [0, 1])["id"])
-    assert found["state"] == "done", found["error"]
-    return str(found["id"])
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    write_run(folder, RUN, {"n_latents": 2}, (0, 1), 0.4)
+    return folder
 
 
 def click(page: Page, place: Locator) -> None:
@@ -28,8 +25,8 @@ def click(page: Page, place: Locator) -> None:
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
 
-def test_click_on_a_node_opens_it_and_the_link_keeps_it(address: str, page: Page, run: str) -> None:
-    page.goto(f"{address}/causal-graph?run={run}&overlay=Difference")
+def test_click_on_a_node_opens_it_and_the_link_keeps_it(address: str, page: Page) -> None:
+    page.goto(f"{address}/causal-graph?run={RUN}&overlay=Difference")
     figure = page.get_by_role("figure", name=re.compile("Causal graph of 6 latents"))
     name = figure.locator(".textpoint").filter(has_text=re.compile("^b2$")).first
     expect(name).to_be_visible(timeout=60_000)
@@ -41,8 +38,8 @@ def test_click_on_a_node_opens_it_and_the_link_keeps_it(address: str, page: Page
     expect(page.get_by_role("combobox", name=re.compile("^Latent"))).to_have_value("b2", timeout=60_000)
 
 
-def test_click_on_a_cell_shows_the_pair(address: str, page: Page, run: str) -> None:
-    page.goto(f"{address}/recovery?run={run}")
+def test_click_on_a_cell_shows_the_pair(address: str, page: Page) -> None:
+    page.goto(f"{address}/recovery?run={RUN}")
     figure = page.get_by_role("figure", name=re.compile("Matrix of .correlation"))
     cell = figure.locator(".scatterlayer .point").nth(13)
     expect(cell).to_be_attached(timeout=60_000)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -142,7 +143,7 @@ class TestWorld:
         assert any(row.startswith("z4 = ") for row in figures(page)[1]["data"][1]["y"])
 
     def test_ranks_are_framed_by_the_found_clusters(self, engine: Client) -> None:
-        page = open_page(run=WORLD, view="Ranks", rank_seed="0")
+        page = open_page(run=WORLD, view="Ranks", rank_seed="0", rank_method=made.OURS)
         assert len(figures(page)[0]["layout"]["shapes"]) == 5
         assert "nearly every statistic" not in text_of(page)
 
@@ -212,9 +213,13 @@ class TestDiffusion:
         assert page.selectbox(key="image_seed").value == "2"
 
     def test_the_sentence_on_energies(self) -> None:
-        assert "80% of it is energy" in energy_sentence({"natural": 0.5, "equal": 0.1})
-        assert "no gap in the first place" in energy_sentence({"natural": 0.0, "equal": 0.1})
-        assert "cannot be told" in energy_sentence({"natural": 0.5})
+        natural, none = pd.Series([0.49, 0.5, 0.51]), pd.Series([-0.3, 0.2, 0.3])
+        assert "80% of it is energy" in energy_sentence({"natural": natural, "equal": natural / 5})
+        assert "nothing of the gap of 0.500 is left" in energy_sentence(
+            {"natural": natural, "equal": -natural}
+        )
+        assert "not clearly above 0" in energy_sentence({"natural": none, "equal": natural})
+        assert "cannot be told" in energy_sentence({"natural": natural})
 
 
 class TestStates:

@@ -7,7 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.run_set import differences
-from app.widgets import literal, recipe
+from app.widgets import describe, literal, recipe, result_url
 from engine.client import Client
 from tests.app.pages import HOME, labels, open_page, text_of
 
@@ -178,3 +178,18 @@ def test_page_says_so_when_the_engine_is_down(tmp_path: Path, monkeypatch: pytes
     st.cache_resource.clear()
     page = AppTest.from_file(str(HOME), default_timeout=60).run()
     assert "concordance up" in page.error[0].value
+
+
+def test_a_study_without_words_or_page_of_its_own_is_still_listed() -> None:
+    run = {
+        "id": "0123456789ab",
+        "study": "new_study",
+        "preset": None,
+        "seeds": [1],
+        "config": {},
+        "state": "done",
+    }
+    assert describe(run) == "custom · new study · seeds 1 · 012345"
+    assert result_url(run) == "jobs?run=0123456789ab"
+    assert result_url({**run, "study": "multimodal_causal"}) == "causal-graph?run=0123456789ab"
+    assert result_url({**run, "study": "sae_consistency"}) == "consistency?runs=0123456789ab"

@@ -83,7 +83,9 @@ def test_a_users_table_is_split_without_overlap(table: Path) -> None:
     assert source.modalities == ("one", "two")
     place = source.variables["one"].index("row")
     parts = (source.train, source.validation, source.heldout)
-    rows = [part["one"][:, place] * source.scale["one"][place] + source.centre["one"][place] for part in parts]
+    rows = [
+        part["one"][:, place] * source.scale["one"][place] + source.centre["one"][place] for part in parts
+    ]
     assert sorted(np.concatenate(rows).round().astype(int).tolist()) == list(range(300))
     assert source.padded(source.train).shape == (2, 210, 3)
     assert (source.padded(source.train)[1, :, 2] == 0).all()

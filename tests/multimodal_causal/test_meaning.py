@@ -141,7 +141,9 @@ def test_a_full_graph_shows_everything_so_its_chance_is_one() -> None:
     assert textbook_share(edges, loadings) == (1, 1)
 
 
-def run_tables(ours: list[float], stage_one: list[float], r2: float = 0.98, f1: float = 1.0) -> dict[str, Any]:
+def run_tables(
+    ours: list[float], stage_one: list[float], r2: float = 0.98, f1: float = 1.0
+) -> dict[str, Any]:
     rows, graphs = [], []
     for method, values in (("two stages", ours), ("stage 1 alone", stage_one), ("beta-VAE", stage_one)):
         for seed, value in enumerate(values):
@@ -190,8 +192,13 @@ def inseparable(pair: list[float], apart: list[float]) -> dict[str, Any]:
 
 def test_the_inseparable_rule_needs_a_separated_component_beside_a_mixed_pair() -> None:
     assert claims.measure_inseparable([inseparable([0.9, 0.85, 0.95], [0.98, 0.97, 0.98])]).verdict == "shown"
-    assert claims.measure_inseparable([inseparable([0.98, 0.97, 0.99], [0.98, 0.97, 0.98])]).verdict == "not shown"
-    assert claims.measure_inseparable([inseparable([0.9, 0.85, 0.95], [0.88, 0.9, 0.87])]).verdict == "not shown"
+    assert (
+        claims.measure_inseparable([inseparable([0.98, 0.97, 0.99], [0.98, 0.97, 0.98])]).verdict
+        == "not shown"
+    )
+    assert (
+        claims.measure_inseparable([inseparable([0.9, 0.85, 0.95], [0.88, 0.9, 0.87])]).verdict == "not shown"
+    )
 
 
 def test_rules_say_what_they_use() -> None:

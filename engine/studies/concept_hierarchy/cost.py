@@ -7,13 +7,13 @@ from engine.studies.concept_hierarchy.config import Config
 from engine.studies.concept_hierarchy.training import energies_of
 
 LOADING_SECONDS, LOADING_FEATURES_SECONDS = 4.0, 20.0
-TEST_SECONDS, TEST_CELL_SECONDS = 6e-4, 4e-9
-TESTS_EACH_PAIR = 8
-CLASSES_CELL_SECONDS = 2e-6
-BLOCK_SECONDS, BLOCK_CELL_SECONDS = 0.5, 1e-7
-DIFFUSION_STEP_SECONDS, DIFFUSION_IMAGE_SECONDS = 5e-3, 2.2e-4
+TEST_SECONDS, TEST_CELL_SECONDS, TEST_PAIR_SECONDS = 6e-4, 1e-9, 4e-6
+TESTS_EACH_PAIR, HALF_SEARCH = 8, 0.35
+CLASSES_CELL_SECONDS = 9e-7
+BLOCK_SECONDS = 0.35
+DIFFUSION_STEP_SECONDS, DIFFUSION_IMAGE_SECONDS = 5e-3, 4e-4
 MEMORY, ROW_BYTES = 4e8, 64
-COLUMNS = {"bfi": 25, "burnout": 32}
+COLUMNS, ROWS = {"bfi": 25, "burnout": 32}, {"bfi": 1_949, "burnout": 479}
 TABLE_COLUMNS = 30
 TEXT = "Scaled from rates measured on one processor core."
 TEXT_TABLE = "The table is taken to have 30 columns."
@@ -28,22 +28,14 @@ def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
         return _cost(LOADING_SECONDS + seconds, MEMORY, n_seeds * 3e6, TEXT)
     columns = _columns(config)
     states = config.n_states if config.source == "world" else max(2, config.n_bins)
+    rows = min(config.n_samples, ROWS.get(config.source, config.n_samples))
     pairs = columns * (columns - 1) / 2
-    test = TEST_SECONDS + TEST_CELL_SECONDS * config.n_samples * columns * states**2
+    test = TEST_SECONDS + TEST_CELL_SECONDS * rows * columns * states**2 + TEST_PAIR_SECONDS * columns**2
     search = TESTS_EACH_PAIR * pairs * test
-    searches = 1 + config.linear_rank + config.n_bootstraps / 2
-    fits = config.latent_classes * columns * config.n_samples * states**2 * CLASSES_CELL_SECONDS
-    step_one = (
-        columns * (BLOCK_SECONDS + BLOCK_CELL_SECONDS * config.n_samples * columns)
-        if config.continuous
-        else 0.0
-    )
-    each = (
-        searches * search * (1 + config.continuous)
-        + pairs * test * (1 + config.pairwise_clustering)
-        + fits
-        + step_one
-    )
+    fits = config.latent_classes * pairs * rows * states**2 * CLASSES_CELL_SECONDS
+    each = (1 + config.linear_rank) * search + fits
+    each += config.continuous * (each + columns * BLOCK_SECONDS)
+    each += config.n_bootstraps * HALF_SEARCH * search + pairs * test
     loading = LOADING_FEATURES_SECONDS if config.source == "features" else LOADING_SECONDS
     memory = MEMORY + config.n_samples * columns * states * ROW_BYTES
     text = f"{TEXT} {TEXT_TABLE}" if config.source == "table" else TEXT

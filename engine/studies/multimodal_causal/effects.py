@@ -65,7 +65,7 @@ class Mechanisms:
         return changed
 
 
-def fit_decoder(latents: Floats, observed: Floats, seed: int) -> Pipeline:
+def fit_decoder(latents: Floats, observed: NDArray[Any], seed: int) -> Pipeline:
     """Ridge regression on a Nyström map of an RBF kernel: mean observations (rows × variables) given a block."""
     draw = stream_seed("decoder", seed) % 2**32
     kernel = Nystroem(
@@ -127,7 +127,8 @@ class Effects:
                 latent = self.mechanisms.names[place * self.n_latents + k]
                 size = {r["variable"]: abs(r["correlation"]) for r in loadings if r["latent"] == latent}
                 shown = sorted(size, key=lambda name: -size[name])[:SHOWN_VARIABLES]
-                for x in np.linspace(*np.quantile(block[:, k], [0.025, 0.975]), GRID_POINTS):
+                low, high = (float(q) for q in np.quantile(block[:, k], [0.025, 0.975]))
+                for x in np.linspace(low, high, GRID_POINTS):
                     moved = block.copy()
                     moved[:, k] = x
                     mean = self.decoders[modality].predict(moved).mean(axis=0)

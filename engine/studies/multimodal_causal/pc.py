@@ -70,7 +70,7 @@ def pc_graph(source: Source, n_bootstraps: int) -> PcGraph:
         for pair in _adjacencies(rows[generator.integers(len(rows), size=len(rows))])[0]:
             counts[pair] = counts.get(pair, 0) + 1
     shares = {pair: count / max(1, n_bootstraps) for pair, count in sorted(counts.items())}
-    loadings = {}
+    loadings: dict[tuple[str, str], float] = {}
     for modality in source.modalities:
         places = [i for i, other in enumerate(modality_of) if other == modality]
         matrix = correlations(source.heldout[modality], held[:, places], "spearman")

@@ -157,10 +157,7 @@ def correlation_rows(source: Source, latents: Latents) -> list[dict[str, Any]]:
     """`latent_correlations`: every learnt with every true latent, of all modalities."""
     if source.latents is None:
         return []
-    found = {
-        kind: correlations(source.latents, latents.values, kind)  # type: ignore[arg-type]
-        for kind in ("pearson", "spearman")
-    }
+    found = {kind: correlations(source.latents, latents.values, kind) for kind in ("pearson", "spearman")}
     return [
         {
             "seed": latents.seed,
