@@ -306,12 +306,11 @@ def sunburst(graph: nx.DiGraph) -> go.Figure:
             branchvalues="remainder",
             sort=False,
             marker={
-                "colors": [
-                    translucent(PALETTE[branch[n] % len(PALETTE)], 0.75 if n in inner else 0.4) for n in order
-                ],
+                "colors": [_tint(branch[node], node in inner) for node in order],
                 "line": {"color": PAPER, "width": 1.5},
             },
             textfont={"color": INK},
+            leaf={"opacity": 1},
             insidetextorientation="radial",
             hovertemplate="%{label}<br>%{value} observed below<extra></extra>",
         )

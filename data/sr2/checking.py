@@ -13,7 +13,7 @@ from data.sr2.solver import SudokuSolver, units
 from data.sr2.sudoku import BOXES
 
 Status = Literal["one solution", "several solutions", "invalid"]
-EMPTY = "0.-_*"
+EMPTY = "0._*"
 MAZE_SIGNS = {
     "#": WALL,
     " ": SPACE,
@@ -36,7 +36,7 @@ class Checked:
 def read_puzzle(text: str, kind: str, side: int) -> Boards:
     """Tokens (cells) of a puzzle written row by row. Raises ValueError with a sentence.
 
-    Sudoku: digits, with 0 . - _ or * for an empty cell; other signs (spaces, bars, commas) are passed over. Maze: # for
+    Sudoku: digits, with 0 . _ or * for an empty cell; other signs (spaces, bars, rules, commas) are passed over. Maze: # for
     walls, space or . for free cells, S and G, one line a row.
     """
     if kind == "maze":

@@ -270,6 +270,12 @@ class TestGraphFigure:
         assert sorted(rings.ids) == sorted(part)
         assert dict(zip(rings.ids, rings.parents, strict=True))["x12"] == "z6"
         assert sum(rings.values) == 14
+        colours = dict(zip(rings.ids, rings.marker.colors, strict=True))
+        assert colours["z1"] == colours["x1"] == "#cdcdcd"
+        assert (
+            colours["z4"] == colours["z2"] != colours["z3"]
+            and colours["x6"] == colours["x9"] != colours["x12"]
+        )
 
 
 class TestMaps:
@@ -301,7 +307,7 @@ class TestScores:
         table = scores.score_table(world["hierarchy_scores"]).set_index(["method", "states"])
         row = table.loc[(OURS, "true states")]
         assert row["low"] < row["value"] < row["high"] and row["exact"] == "1 of 3" and row["tests"] == 901
-        assert list(dict.fromkeys(table.index.get_level_values(0))) == list(scores.METHODS)
+        assert list(dict.fromkeys(table.index.get_level_values(0))) == list(made.METHODS)
 
     def test_without_a_truth_the_rand_index_is_the_score(self) -> None:
         rows = frames(made.questionnaire_rows((0, 1)))["hierarchy_scores"]
@@ -318,7 +324,7 @@ class TestScores:
         more = frames(made.world_rows(made.DEEP, (0, 1), 2_000))["hierarchy_scores"]
         both = pd.concat([world["hierarchy_scores"], more])
         figure = scores.by_samples(both[both["states"] == "true states"])
-        assert [trace.name for trace in figure.data] == list(scores.METHODS)
+        assert [trace.name for trace in figure.data] == list(made.METHODS)
         assert all(len(trace.x) == 2 for trace in figure.data)
         assert "as many samples" in scores.by_samples(more).layout.meta["alt"]
 

@@ -5,7 +5,14 @@ import pytest
 
 from engine.studies.base import parse_config
 from engine.studies.sr2 import Sr2
-from engine.studies.sr2.claims import CLAIMS, difference, level, measure_longer, measure_refinement
+from engine.studies.sr2.claims import (
+    CLAIMS,
+    difference,
+    level,
+    measure_longer,
+    measure_refinement,
+    measure_states,
+)
 
 
 def tables(exact: list[float], **more: list[float]) -> dict[str, pa.Table]:
@@ -39,6 +46,19 @@ def test_levels_blocks_and_longer_runs() -> None:
     assert measure_longer([tables([0.9, 0.9, 0.91], longest_exact=little)]).verdict == "not shown"
     assert measure_longer([tables([0.9, 0.9, 0.91], longest_exact=[0.9, 0.9, 0.911])]).verdict == "shown"
     assert measure_longer([tables([0.9, 0.9, 0.91], longest_exact=much)]).verdict == "not shown"
+
+
+def test_states_of_every_pair_and_an_interval_over_seeds() -> None:
+    pairs = [(0, 1, 0.9), (0, 2, 0.8), (1, 2, 0.85)]
+    rows = [
+        {"seed_a": a, "seed_b": b, "block": block, "cka": cka if block == 1 else 0.0, "cka_null": 0.05}
+        for a, b, cka in pairs
+        for block in (0, 1, 2)
+    ]
+    iterations = pa.table({"block": [0, 1, 2], "trained": [True, True, False]})
+    found = measure_states([{"sr2_consistency": pa.Table.from_pylist(rows), "sr2_iterations": iterations}])
+    assert found.value == pytest.approx(0.8) and found.verdict == "shown" and found.seeds == 3
+    assert found.low is not None and found.low >= 0.75 - 1e-9
 
 
 def test_claims_ask_for_runs_that_exist_and_nothing_at_paper_size_by_default() -> None:

@@ -190,3 +190,11 @@ def test_a_loss_that_runs_away_fails_with_the_field(tmp_path: Path) -> None:
             tmp_path / "run", [0], learning_rate=1.0, weight_decay=10.0, n_steps=400, warmup_steps=0, ema=0.0
         )
     assert refused.value.field == "learning_rate"
+
+
+def test_a_run_that_fails_leaves_the_others_of_its_launch_going_on(tmp_path: Path) -> None:
+    impossible = open_run(tmp_path / "bad", [0], search_only=True)
+    good = open_run(tmp_path / "good", [0], n_steps=4, evaluations=1)
+    train([impossible, good], lambda run: run.finish())
+    assert impossible.ended and not (tmp_path / "bad" / "manifest.json").exists()
+    assert (tmp_path / "good" / "manifest.json").exists()

@@ -83,7 +83,7 @@ class Config(StudyConfig):
     base_steps: int = form_field(
         "Optimiser steps of the base model.",
         group="Base model",
-        default=6_000,
+        default=3_000,
         unit="steps",
         only_if=TRAINED,
         ge=1,
@@ -128,7 +128,7 @@ class Config(StudyConfig):
         group="Reinforcement",
         default="diffu_grpo,sapo,grpo_longer,grpo_wider",
     )
-    iterations: int = form_field("Batches of rollouts.", group="Reinforcement", default=60, ge=1)
+    iterations: int = form_field("Batches of rollouts.", group="Reinforcement", default=50, ge=1)
     prompts: int = form_field("Prompts per batch.", group="Reinforcement", default=16, ge=1)
     group_size: int = form_field("Rollouts per prompt, G.", group="Reinforcement", default=8, ge=2)
     inner_iterations: int = form_field(
@@ -190,7 +190,7 @@ class Config(StudyConfig):
         ge=1,
     )
     value_prompts: int = form_field(
-        "Test prompts of the value curve V(t).", group="Evaluation", default=48, advanced=True, ge=2, le=2_000
+        "Test prompts of the value curve V(t).", group="Evaluation", default=32, advanced=True, ge=2, le=2_000
     )
     value_rollouts: int = form_field(
         "Continuations from each of their states.",

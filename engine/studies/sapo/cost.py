@@ -40,7 +40,7 @@ def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
         * (config.eval_prompts * 3 + config.value_prompts * config.value_rollouts * steps / 2)
     )
     passes = base + arms + evaluation
-    busy = -(-n_seeds // min(WORKERS, n_seeds, len(os.sched_getaffinity(0))))
+    busy = max(1.0, n_seeds / min(WORKERS, len(os.sched_getaffinity(0))))
     tokens = 2 * config.kept * steps * task.completion_length * (1 + len(config.chosen_arms)) * n_seeds
     weights = parameters(config) * 4 * n_seeds * (4 + len(config.chosen_arms))
     return _cost(

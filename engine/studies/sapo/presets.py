@@ -6,7 +6,7 @@ CHAIN: dict[str, Any] = {
     "task": "chain",
     "width": 64,
     "layers": 2,
-    "base_steps": 1_200,
+    "base_steps": 2_000,
     "base_batch": 256,
     "base_learning_rate": 3e-3,
 }
@@ -21,7 +21,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "value_prompts": 24,
     },
     "standard": {},
-    "sudoku": {"task": "sudoku"},
+    "sudoku": {"task": "sudoku", "blanks": 11, "base_steps": 160, "iterations": 40},
     "chain": {
         **CHAIN,
         "arms": "diffu_grpo,sapo,grpo_longer,grpo_wider,sapo_no_indicator,process_only",

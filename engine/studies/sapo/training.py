@@ -4,10 +4,10 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from engine.errors import UserError
 from engine.run import Run, Stopped
@@ -49,6 +49,7 @@ class Session:
         self.learners = [Learner(self.config, seed, run.data_seed, self._log) for seed in run.seeds]
         self.checkpoints = 0
         self._start()
+        self.kept = {one.seed: (one.tensors(), deepcopy(one.state())) for one in self.learners}
 
     def _start(self) -> None:
         restored = self.run.restore()
@@ -65,33 +66,34 @@ class Session:
             self.run.log(step, seed, **values)
 
     def train(self) -> None:
-        """Advance every seed to its end, with a checkpoint after every few units; Stopped after the last one."""
-        while waiting := [learner for learner in self.learners if not learner.finished]:
-            self._each(waiting, self._some_units)
-            self.checkpoint()
-            if self.run.should_stop:
-                raise Stopped
+        """Advance every seed to its end, with a checkpoint after every few units of each. Raises Stopped when asked to."""
+        self._each([learner for learner in self.learners if not learner.finished], self._to_its_end)
+        if not all(learner.finished for learner in self.learners):
+            raise Stopped
 
-    def _some_units(self, learner: Learner) -> None:
-        for _ in range(self.config.checkpoint_every):
-            if learner.finished or self.run.should_stop:
-                return
-            learner.advance()
-            self._progress()
+    def _to_its_end(self, learner: Learner) -> None:
+        while not learner.finished and not self.run.should_stop:
+            for _ in range(self.config.checkpoint_every):
+                if learner.finished or self.run.should_stop:
+                    break
+                learner.advance()
+                self._progress()
+            self._checkpoint(learner)
 
     def _progress(self) -> None:
         parts = [learner.work() for learner in self.learners]
         with self._lock:
             self.run.progress(sum(done for done, _ in parts), sum(total for _, total in parts), "training")
 
-    def checkpoint(self) -> None:
-        self.checkpoints += 1
-        tensors: dict[str, Tensor] = {}
-        for learner in self.learners:
-            tensors |= learner.tensors()
-        self.run.checkpoint(
-            self.checkpoints, tensors, {str(learner.seed): learner.state() for learner in self.learners}
-        )
+    def _checkpoint(self, learner: Learner) -> None:
+        """Save where `learner` is now and where the others last were."""
+        mine = learner.tensors(), deepcopy(learner.state())
+        with self._lock:
+            self.kept[learner.seed] = mine
+            self.checkpoints += 1
+            tensors = {name: value for held, _ in self.kept.values() for name, value in held.items()}
+            states = {str(seed): state for seed, (_, state) in self.kept.items()}
+            self.run.checkpoint(self.checkpoints, tensors, states)
 
     def evaluate(self) -> dict[tuple[int, str], Evaluation]:
         """Every policy's evaluation, by seed and arm. Raises Stopped between two of them; they are then made anew."""
@@ -115,7 +117,7 @@ class Session:
 
     def _each(self, items: Sequence[Any], action: Callable[[Any], None]) -> None:
         """Do something to each item, two at a time where two cores are free; the first error is raised."""
-        workers = min(WORKERS, len(items), len(os.sched_getaffinity(0)))
+        workers = max(1, min(WORKERS, len(items), len(os.sched_getaffinity(0))))
         with ThreadPoolExecutor(workers) as pool:
             for done in [pool.submit(action, item) for item in items]:
                 done.result()

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analyses.matching import mean_interval
+from analyses.matching import bootstrap_interval, mean_interval
 from engine.studies.base import Claim, Measurement
 from engine.studies.sr2.presets import ARMS
 
@@ -91,12 +91,19 @@ def measure_longer(tables: list[Tables]) -> Measurement:
 
 
 def measure_states(tables: list[Tables]) -> Measurement:
-    """Mean over pairs of linear CKA of pooled states after the last trained block, less its value for shuffled rows."""
+    """Linear CKA of pooled states after the last trained block, less its value for shuffled rows; bootstrap over seeds."""
     rows = tables[0]["sr2_consistency"].to_pandas()
     last = int(tables[0]["sr2_iterations"].to_pandas().query("trained")["block"].max())
-    rows = rows[rows["block"] == last]
-    values = (rows["cka"] - rows["cka_null"]).to_numpy()
-    return measured(values, lambda mean, low, high: low > 0.5, None)
+    seeds = sorted({*rows["seed_a"], *rows["seed_b"]})
+    matrix = np.zeros((len(seeds), len(seeds)))
+    for row in rows[rows["block"] == last].itertuples():
+        pair = [seeds.index(row.seed_a), seeds.index(row.seed_b)]
+        matrix[pair, pair[::-1]] = row.cka - row.cka_null
+    mean = float(matrix[np.triu_indices(len(seeds), 1)].mean())
+    interval = bootstrap_interval(matrix)
+    if interval is None:
+        return Measurement(mean, None, None, len(seeds), 0.0, None, "not shown")
+    return Measurement(mean, *interval, len(seeds), 0.0, None, "shown" if interval[0] > 0.5 else "not shown")
 
 
 ABOVE = "Shown when the 95 % interval over seeds of the paired difference lies above 0"
@@ -285,7 +292,7 @@ CLAIMS = (
         sentence="Two seeds come to the same states up to rotation: linear CKA of pooled states after the last trained block, "
         "less its value for shuffled puzzles.",
         paper="not in the paper",
-        rule="Shown when the lower end of the 95 % interval over pairs of seeds exceeds 0.5.",
+        rule="Shown when the lower end of the 95 % bootstrap interval over seeds exceeds 0.5.",
         baseline_name="none: chance is taken off",
         runs=runs("standard", {}),
         measure=measure_states,

@@ -1,0 +1,64 @@
+"""The study through the engine: a run that is killed and resumed, and files that become a finished run."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from data.paths import state_dir
+from engine.cli import app
+from engine.client import Client
+from tests.sapo.conftest import TINY, results, train
+from tests.sapo.test_foreign import CLEAN, FILLER, WRONG, d1, written
+
+SMALL: dict[str, Any] = {**TINY, "arms": "diffu_grpo,sapo", "base_steps": 300}
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(engine: Client, tmp_path: Path) -> None:
+    run = engine.submit("sapo", SMALL, [0, 1])["id"]
+    folder = state_dir() / "runs" / run
+    until(lambda: list((folder / "checkpoints").glob("step-*")))
+    os.kill(json.loads((folder / "state.json").read_text())["pid"], signal.SIGKILL)
+    until(lambda: engine.run(run)["state"] == "interrupted")
+    engine.resume(run)
+    assert engine.wait(run)["state"] == "done"
+    assert any("Resuming" in row.get("text", "") for row in engine.events(run)["rows"])
+    assert results(folder) == results(train(tmp_path / "whole", SMALL, [0, 1]))
+    assert engine.store_check()["sound"]
+    assert engine.table(run, "sapo_arms").num_rows == 6
+    assert engine.table(run, "sapo_tokens", ["position", "token"], {"arm": "sapo", "seed": 1}).num_rows == 64
+
+
+def test_files_become_a_run(engine: Client, tmp_path: Path) -> None:
+    files = [
+        str(written(tmp_path, "countdown_a_generations.json", d1([CLEAN, FILLER, WRONG, WRONG]))),
+        str(written(tmp_path, "countdown_b_generations.json", d1([WRONG]))),
+    ]
+    told = CliRunner().invoke(app, ["import-generations", *files, "--wait"])
+    assert told.exit_code == 0, told.output
+    assert "4 generations, countdown (d1 JSON); exact 50.0 %, junk (rep-3 above 0.3) 25.0 %" in told.output
+    (run,) = [run for run in engine.runs("sapo") if run["config"]["imported"]]
+    assert run["state"] == "done" and run["seeds"] == [0, 1]
+    assert engine.table(run["id"], "sapo_arms")["exact"].to_pylist() == [0.5, 0.0]
+    assert engine.table(run["id"], "sapo_rollouts").num_rows == 5
+
+
+def test_a_broken_file_is_refused_by_its_line(engine: Client, tmp_path: Path) -> None:
+    path = written(tmp_path, "a.json", '{"generations": [\n{"generations": }]}')
+    told = CliRunner().invoke(app, ["import-generations", str(path)])
+    assert told.exit_code == 2 and "a.json, line 2" in told.output
+    assert psutil.pid_exists(engine.health()["pid"])
+
+
+def until(done: Any, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            pytest.fail("it took too long")
+        time.sleep(0.05)
