@@ -156,7 +156,6 @@ def intervention_bars(changes: Frame, name: str, value: float, words: str) -> go
         alt=f"Setting {name} to {value:+.1f} changes {len(axis)} {words}; the most {strongest['target']}, by "
         f"{strongest['change']:+.2f}.",
         title=f"do({plain(name)} = {value:+.1f})",
-        subtitle=f"change of the mean of {words}",
         height=190 + ROW * len(axis),
     )
 

@@ -139,7 +139,7 @@ def _notes(result: Result, drawn: Drawn, show: str, unreduced: bool) -> None:
         words.append(UNREDUCED if unreduced else REDUCED)
     if not result.has_truth:
         words.append("No true graph of these data is known, so none is drawn.")
-    st.caption(f"{' '.join(words)} Click a circle to see its concept below.")
+    st.caption(f"{' '.join(words)} Click a circle in the layers to see its concept below.")
 
 
 def _files(graph: nx.DiGraph) -> None:

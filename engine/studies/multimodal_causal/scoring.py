@@ -15,7 +15,7 @@ from analyses.streams import stream_seed
 from engine.studies.multimodal_causal.source import Source
 
 Floats = NDArray[np.float64]
-R2_ROWS = 400
+R2_ROWS = 700
 NULL_DRAWS = 20
 FLOOR_DRAWS = 1_000
 ALL = "all"
