@@ -78,7 +78,7 @@ class SeedSearch:
         found: dict[str, Method] = {OURS: self._discover}
         if config.linear_rank:
             found["linear rank"] = lambda x, n: baselines.linear_rlcd(
-                x, n, alpha=config.alpha, max_k=config.max_k
+                x, n, alpha=config.alpha, max_k=max(config.max_k, 2)
             )
         if config.latent_classes:
             found["latent classes"] = lambda x, n: baselines.latent_classes(
