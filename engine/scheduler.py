@@ -379,7 +379,8 @@ def command(record: dict[str, Any]) -> str:
     study = JOBS[record["study"]]
     preset = record["preset"]
     defaults = {name: field.default for name, field in study.Config.model_fields.items()}
-    base = {**defaults, **(study.presets[preset] if preset else {})}
+    values = study.Config.model_construct(**{**defaults, **(study.presets[preset] if preset else {})})
+    base = values.model_dump(mode="json")
     words = ["concordance", "run", study.name, *(["--preset", preset] if preset else [])]
     seeds = record["seeds"]
     if seeds == list(range(len(seeds))):

@@ -17,11 +17,11 @@ from engine.studies.multimodal_causal.prior import (
 )
 from engine.studies.multimodal_causal.stages import Stage
 
-STEPS = 300
-BATCH_SIZE = 512
+STEPS = 200
+BATCH_SIZE = 256
 LEARNING_RATE = 5e-3
 NULL_QUANTILE = 0.99
-SHUFFLES = 10
+SHUFFLES = 4
 
 
 class PriorFits(Stage):
