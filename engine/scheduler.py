@@ -391,5 +391,6 @@ def command(record: dict[str, Any]) -> str:
         words += ["--data-seed", str(record["data_seed"])]
     for name, value in record["config"].items():
         if value != base.get(name):
-            words += ["--set", f"{name}={value}"]
+            text = ",".join(map(str, value)) if isinstance(value, list) else value
+            words += ["--set", f"{name}={text}"]
     return shlex.join(words)
