@@ -348,7 +348,9 @@ def checked_seeds(seeds: list[int]) -> list[int]:
 CODE = (
     "data",
     "analyses/dictionaries.py",
+    "analyses/graphs.py",
     "analyses/ground_truth.py",
+    "analyses/identifiability.py",
     "analyses/matching.py",
     "analyses/streams.py",
     "engine/run.py",
