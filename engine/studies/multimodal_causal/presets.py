@@ -27,6 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lambda_grid": (0.005, 0.01, 0.02, 0.05, 0.1),
         "batch_size": 256,
         "subspace_steps": 600,
+        "component_steps": 600,
         "baselines": False,
     },
     "digits": {"source": "digits", "n_latents": 2},
