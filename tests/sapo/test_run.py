@@ -151,10 +151,17 @@ def test_a_base_can_come_from_another_run(
 
 
 def test_the_bundled_base_knows_something(tmp_path: Path) -> None:
-    sizes = {"chain_length": 3, "width": 64, "layers": 2, "heads": 4, "eval_prompts": 100, "value_rollouts": 1}
+    sizes = {
+        "chain_length": 3,
+        "width": 64,
+        "layers": 2,
+        "heads": 4,
+        "eval_prompts": 100,
+        "value_rollouts": 1,
+    }
     config = {**TINY, **sizes, "start_from": "bundled", "arms": "diffu_grpo", "iterations": 1}
     arms = rows(train(tmp_path / "bundled", config, [0]), "sapo_arms").set_index("arm")
-    assert arms.loc["base", "exact"] > 0.2 and arms.loc["base", "iterations"] == 0
+    assert arms.loc["base", "exact"] > 0.15 and arms.loc["base", "iterations"] == 0
 
 
 def test_llada_is_refused_with_a_way_out(tmp_path: Path) -> None:
