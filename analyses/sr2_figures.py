@@ -14,6 +14,7 @@ from analyses.figures import (
     INK,
     MUTED,
     PALETTE,
+    PAPER,
     SEQUENTIAL,
     band,
     empty,
@@ -23,7 +24,7 @@ from analyses.figures import (
     series_style,
     translucent,
 )
-from analyses.sr2_frames import MEASURES, RULES
+from analyses.sr2_frames import MEASURES
 
 Frame = Any
 ITERATION = "Iteration"
@@ -104,7 +105,7 @@ def arms_figure(scores: Frame, models: Frame) -> go.Figure:
         hovertemplate="%{y}, seed %{customdata[0]}: %{x:.1%}<extra></extra>",
         name="seed",
     )
-    middle = scores["mean"] if "mean" in scores else scores["exact"]
+    middle = scores["exact"]
     figure.add_scatter(
         x=middle,
         y=order,
@@ -256,13 +257,18 @@ def cell_timeline(cells: Frame, names: Sequence[str], signs: Mapping[int, str], 
     shown = cells[cells["changed"]]
     place = {cell: i for i, cell in enumerate(order)}
     wrong = shown["correct"].eq(False)
-    for which, mark in ((~wrong, "#FFFFFF"), (wrong, PALETTE[1])):
+    known = cells["correct"].notna().any()
+    looks = (
+        (~wrong, PAPER, INK, "takes the right sign" if known else "takes a new sign"),
+        (wrong, PALETTE[1], PAPER, "takes a wrong sign"),
+    )
+    for which, fill, ink, words in looks:
         part = shown[which]
         figure.add_scatter(
             x=part["iteration"], y=part["cell"].map(place), mode="markers+text", text=part["token"].map(signs),
-            marker={"symbol": "square", "size": 15, "color": mark, "line": {"width": 0.5, "color": MUTED}},
-            textfont={"size": 11, "color": INK if mark != PALETTE[1] else "#FFFFFF"},
-            hovertemplate="iteration %{x}: %{text}<extra></extra>", name="changes to what is right" if mark != PALETTE[1] else "changes to what is wrong",
+            marker={"symbol": "square", "size": 15, "color": fill, "line": {"width": 0.5, "color": MUTED}},
+            textfont={"size": 11, "color": ink}, hovertemplate="iteration %{x}: %{text}<extra></extra>", name=words,
+            showlegend=bool(known or not len(part) or fill == PAPER),
         )  # fmt: skip
     figure.add_vline(x=at, line={"color": PALETTE[3], "width": 2})
     figure.update_xaxes(title_text=ITERATION, showgrid=False)
@@ -279,6 +285,3 @@ def cell_timeline(cells: Frame, names: Sequence[str], signs: Mapping[int, str], 
         subtitle=f"{changes} changes after the first answer; a sign stands where a cell takes a new one",
         height=int(170 + max(9, min(20, 560 // len(order))) * len(order)),
     )
-
-
-RULE_WORDS = {kind: words.capitalize() for kind, words in RULES.items()}

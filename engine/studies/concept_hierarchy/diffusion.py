@@ -64,7 +64,7 @@ class Diffusion:
         self.data, self.seed, self.n_steps, self.step = data, seed, n_steps, 0
         self.prediction = prediction
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream_seed("diffusion weights", seed))
+            torch.manual_seed(stream_seed("denoiser start", seed))
             self.model = Denoiser(data.n_high, data.n_low)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
         self.images = torch.from_numpy(data.images).float()
@@ -74,7 +74,7 @@ class Diffusion:
 
     def advance(self) -> float:
         """One optimiser step on a random batch; the mean squared error of what is predicted."""
-        generator = self._generator("diffusion batch", self.step)
+        generator = self._generator("denoiser batch", self.step)
         rows = torch.randint(len(self.images), (BATCH,), generator=generator)
         t = torch.randint(TIMESTEPS, (BATCH,), generator=generator)
         noise = torch.randn(BATCH, PIXELS, generator=generator)
@@ -139,7 +139,7 @@ class Diffusion:
     @torch.no_grad()
     def generate(self, high: Tensor, low: Tensor, starts: tuple[float, float], stream: int) -> Tensor:
         """Images (n × 64) with `high` and `low` (n) injected from these fractions of the reverse steps on; 1 is never."""
-        generator = self._generator("diffusion sample", stream)
+        generator = self._generator("denoiser sample", stream)
         n = len(high)
         nulls = torch.full((n,), self.data.n_high), torch.full((n,), self.data.n_low)
         x = torch.randn(n, PIXELS, generator=generator)
@@ -210,7 +210,7 @@ def jacobian_rows(diffusion: Diffusion) -> list[dict[str, Any]]:
 
     A stand-in for the paper's attention sparsity (Fig. A4): the denoiser here has no attention.
     """
-    generator = diffusion._generator("diffusion jacobian")
+    generator = diffusion._generator("denoiser jacobian")
     rows = torch.randint(len(diffusion.images), (JACOBIAN_IMAGES,), generator=generator)
     x, (high, low) = diffusion.images[rows], diffusion.concepts[:, rows]
     noise = torch.randn(JACOBIAN_IMAGES, PIXELS, generator=generator)
