@@ -18,7 +18,7 @@ from analyses.sr2_frames import BOXES, GOAL, MAZE, PATH, START, WALL, Puzzle, ce
 Frame = Any
 VERMILLION = PALETTE[1]
 CHOSEN = PALETTE[3]
-BOARD_HEIGHT, BOARD_PIXELS = 420, 300
+BOARD_HEIGHT, AROUND = 420, 120
 PLATE = 0.33
 GLYPHS = {WALL: "■", START: "S", GOAL: "G", PATH: "●"}
 NEVER = 12
@@ -40,7 +40,7 @@ class Colour:
 COLOURS = {
     "Confidence": Colour("confidence", "confidence", 0, 1),
     "Last change": Colour(
-        "since", "iterations since<br>the last change", 0, NEVER, True,
+        "since", "iterations since change", 0, NEVER, True,
         {0: "now", 4: "4", 8: "8", NEVER: f"{NEVER} +"},
     ),
     "Movement": Colour("residual", "‖z<sub>t</sub> − z<sub>t−1</sub>‖ of the cell", 0, None),
@@ -56,6 +56,7 @@ def board_figure(
     subtitle: str,
     high: float | None = None,
     chosen: int | None = None,
+    height: int = BOARD_HEIGHT,
 ) -> go.Figure:
     """A board at one iteration; `cells` has a row for each cell: cell, token, correct (or null) and the colour's column.
 
@@ -69,13 +70,14 @@ def board_figure(
     top = colour.high if colour.high is not None else max(high or 0.0, 1e-9)
     figure = _coloured(puzzle, np.minimum(amounts, top), colour, top)
     _add_plates(figure, puzzle)
-    _add_signs(figure, puzzle, tokens, _bright(amounts / top, colour.reverse))
+    pixels = (height - AROUND) / puzzle.side
+    _add_signs(figure, puzzle, tokens, _bright(amounts / top, colour.reverse), pixels)
     _add_frames(figure, puzzle, wrong, chosen)
-    _add_handles(figure, puzzle, [_words(puzzle, row) for row in table.to_dict("records")])
+    _add_handles(figure, puzzle, [_words(puzzle, row) for row in table.to_dict("records")], pixels)
     _frame(figure, puzzle)
     state = f"{int(wrong.sum())} wrong" if puzzle.solution is not None else "solution not known"
-    alt = f"{_kind(puzzle)}: {subtitle or state}, {state}, coloured by {colour.words.replace('<br>', ' ')}."
-    return finish(figure, alt=_bare(alt), title=title, subtitle=subtitle, height=BOARD_HEIGHT)
+    alt = f"{_kind(puzzle)}: {subtitle or state}, {state}, coloured by {colour.words}."
+    return finish(figure, alt=_bare(alt), title=title, subtitle=subtitle, height=height)
 
 
 def attention_figure(
@@ -86,14 +88,16 @@ def attention_figure(
     top = float(np.nanmax(amounts)) if np.isfinite(amounts).any() else 1.0
     figure = _coloured(puzzle, amounts, Colour("weight", "attention", 0, top), top)
     _add_plates(figure, puzzle)
-    _add_signs(figure, puzzle, np.asarray(tokens), _bright(np.nan_to_num(amounts / top, nan=1.0), False))
+    pixels = (BOARD_HEIGHT - AROUND) / puzzle.side
+    bright = _bright(np.nan_to_num(amounts / top, nan=1.0), False)
+    _add_signs(figure, puzzle, np.asarray(tokens), bright, pixels)
     _add_frames(figure, puzzle, np.zeros(len(amounts), dtype=bool), cell)
     texts = [
         f"{cell_name(i, puzzle.side)}<br>"
         + ("not among the strongest" if np.isnan(weight) else f"weight {weight:.3f}")
         for i, weight in enumerate(amounts)
     ]
-    _add_handles(figure, puzzle, texts)
+    _add_handles(figure, puzzle, texts, pixels)
     _frame(figure, puzzle)
     alt = f"Attention of the cell in {cell_name(cell, puzzle.side)}, at most {top:.3f}."
     return finish(figure, alt=alt, title=title, subtitle=subtitle, height=BOARD_HEIGHT)
@@ -157,10 +161,10 @@ def _add_plates(figure: go.Figure, puzzle: Puzzle) -> None:
 
 
 def _add_signs(
-    figure: go.Figure, puzzle: Puzzle, tokens: NDArray[Any], bright: NDArray[np.bool_]
+    figure: go.Figure, puzzle: Puzzle, tokens: NDArray[Any], bright: NDArray[np.bool_], pixels: float
 ) -> None:
     """The digits, or what is walked; bold where given."""
-    size = float(np.clip(0.5 * BOARD_PIXELS / puzzle.side, 7, 28))
+    size = float(np.clip(0.45 * pixels, 7, 30))
     x, y = _places(puzzle)
     given, walls = puzzle.is_given, puzzle.is_wall
     texts, colours = [], []
@@ -199,12 +203,12 @@ def _add_frames(figure: go.Figure, puzzle: Puzzle, wrong: NDArray[np.bool_], cho
     legend = [("given", {"symbol": "square", "color": PAPER, "line": {"color": MUTED, "width": 1}})]
     legend += [("wall", {"symbol": "square", "color": "#333333"})] if puzzle.kind == MAZE else []
     legend += [("wrong", {"symbol": "square-open", "color": VERMILLION, "line": {"width": 3}})]
-    legend += [("chosen", {"symbol": "square-open", "color": CHOSEN, "line": {"width": 3}})]
+    legend += [] if chosen is None else [("chosen", {"symbol": "square-open", "color": CHOSEN, "line": {"width": 3}})]
     for name, look in legend:
         figure.add_scatter(x=[None], y=[None], mode="markers", marker={"size": 12, **look}, name=name)
 
 
-def _add_handles(figure: go.Figure, puzzle: Puzzle, texts: list[str]) -> None:
+def _add_handles(figure: go.Figure, puzzle: Puzzle, texts: list[str], pixels: float) -> None:
     x, y = _places(puzzle)
     unseen = {"marker": {"opacity": 0}}
     figure.add_scatter(
@@ -213,7 +217,7 @@ def _add_handles(figure: go.Figure, puzzle: Puzzle, texts: list[str]) -> None:
         mode="markers",
         marker={
             "symbol": "square",
-            "size": 0.85 * BOARD_PIXELS / puzzle.side,
+            "size": 0.85 * pixels,
             "opacity": 0,
             "color": INK,
         },
@@ -238,15 +242,15 @@ def _words(puzzle: Puzzle, row: dict[str, Any]) -> str:
         f"entropy {row['entropy']:.3f} nats",
         f"moved by {row['residual']:.3f}",
     ]
-    return "<br>".join([*lines, f"last changed {row['since']} iterations ago" if row["since"] else "changed now"])
+    return "<br>".join(
+        [*lines, f"last changed {row['since']} iterations ago" if row["since"] else "changed now"]
+    )
 
 
 def _frame(figure: go.Figure, puzzle: Puzzle) -> None:
     hidden = {"visible": False, "fixedrange": True}
     figure.update_xaxes(**hidden, range=[-0.55, puzzle.side - 0.45], constrain="domain")
-    figure.update_yaxes(
-        **hidden, range=[puzzle.side - 0.45, -0.55], scaleanchor="x", constrain="domain"
-    )
+    figure.update_yaxes(**hidden, range=[puzzle.side - 0.45, -0.55], scaleanchor="x", constrain="domain")
     figure.update_layout(
         clickmode="event+select",
         dragmode=False,

@@ -82,7 +82,7 @@ def accuracy_curves(frame: Frame, measure: str, trained: Mapping[str, int]) -> g
         legend_below(figure),
         alt=f"{MEASURES[measure]} against iterations: {ends} after the last trained one.",
         title=MEASURES[measure],
-        subtitle="test puzzles; diamond: last trained iteration, dotted: more than trained",
+        subtitle="diamond: last trained; dotted: more than trained",
         height=400,
     )
 
@@ -136,16 +136,22 @@ def arms_figure(scores: Frame, models: Frame) -> go.Figure:
     )
 
 
-def rules_curves(frame: Frame, at: int, trained: int | None) -> go.Figure:
-    """Broken rules of boards against iterations, a line a name; `frame`: name, iteration, broken. `at` is what is shown."""
+def rules_curves(frame: Frame, at: int, trained: int | None, stacked: bool) -> go.Figure:
+    """Broken rules of boards against iterations; `frame`: name, iteration, broken. `at` is what is shown.
+
+    A line a name, or, `stacked`, kinds of rules on top of each other, so that the top is their sum.
+    """
     figure = go.Figure()
     for index, (name, part) in enumerate(frame.groupby("name", sort=False)):
+        style = series_style(index)
+        area = {"stackgroup": "rules", "fillcolor": translucent(style["color"], 0.45)} if stacked else {}
         figure.add_scatter(
-            x=part["iteration"], y=part["broken"], mode="lines", line=series_style(index) | {"width": 2, "shape": "hv"},
-            name=plain(name), hovertemplate=f"{plain(name)}<br>iteration %{{x}}: %{{y}}<extra></extra>",
+            x=part["iteration"], y=part["broken"], mode="lines", line=style | {"width": 2, "shape": "hv"}, name=plain(name),
+            hovertemplate=f"{plain(name)}<br>iteration %{{x}}: %{{y}}<extra></extra>", **area,
         )  # fmt: skip
     now = frame[frame["iteration"] == at]["broken"].sum()
-    return _of_boards(figure, at, trained, "Rules broken", f"{now} rules broken at iteration {at}")
+    words = f"{now} at iteration {at}" if stacked else "all kinds together"
+    return _of_boards(figure, at, trained, "Rules broken", words)
 
 
 def residual_curves(frame: Frame, at: int, trained: int | None) -> go.Figure:
@@ -156,7 +162,7 @@ def residual_curves(frame: Frame, at: int, trained: int | None) -> go.Figure:
             x=part["iteration"], y=part["residual"], mode="lines", line=series_style(index) | {"width": 2},
             name=plain(name), hovertemplate=f"{plain(name)}<br>iteration %{{x}}: %{{y:.3g}}<extra></extra>",
         )  # fmt: skip
-    figure.update_yaxes(type="log", exponentformat="power", minor={"ticks": ""}, dtick=1)
+    figure.update_yaxes(type="log", exponentformat="none", dtick=1)
     words = "Residual ‖z<sub>t</sub> − z<sub>t−1</sub>‖"
     return _of_boards(figure, at, trained, words, "log scale; how far the whole state moves")
 
@@ -166,10 +172,10 @@ def _of_boards(figure: go.Figure, at: int, trained: int | None, words: str, subt
     figure.add_vline(x=at, line={"color": PALETTE[3], "width": 2})
     figure.update_xaxes(title_text=ITERATION)
     figure.update_yaxes(rangemode="tozero")
-    figure.update_layout(showlegend=True)
+    figure.update_layout(showlegend=len(figure.data) > 1)
     bare = words.replace("<sub>", "").replace("</sub>", "")
     return finish(
-        legend_below(figure), alt=f"{bare} against iterations: {subtitle}.", title=words, subtitle=subtitle, height=330
+        legend_below(figure), alt=f"{bare} against iterations: {subtitle}.", title=words, subtitle=subtitle, height=270 + 26 * len(figure.data)
     )  # fmt: skip
 
 
@@ -207,26 +213,29 @@ def likeness_figure(frame: Frame, trained: int) -> go.Figure:
     )
 
 
-def paths_figure(paths: Frame, at: int | None = None) -> go.Figure:
-    """Where states move on their principal plane: a line a name (`paths`: name, iteration, x, y, explained_x, explained_y)."""
+def paths_figure(paths: Frame, puzzle: int) -> go.Figure:
+    """Where the states of one seed's stored puzzles move on their principal plane; that of `puzzle` is in front.
+
+    `paths`: puzzle, iteration, x, y, explained_x, explained_y (shares of variance).
+    """
     figure = go.Figure()
-    for index, (name, part) in enumerate(paths.groupby("name", sort=False)):
-        part = part.sort_values("iteration")
-        style = series_style(index)
-        last = np.arange(len(part)) == len(part) - 1
+    others = paths[paths["puzzle"] != puzzle].sort_values(["puzzle", "iteration"])
+    for place, (_, part) in enumerate(others.groupby("puzzle")):
         figure.add_scatter(
-            x=part["x"], y=part["y"], mode="lines+markers", line=style | {"width": 1.5}, name=plain(name),
-            marker={
-                "size": np.where(last, 12, 6), "symbol": np.where(last, "diamond", "circle"), "color": part["iteration"],
-                "colorscale": SEQUENTIAL, "line": {"width": 1, "color": style["color"]},
-            },
-            customdata=part[["iteration"]], hovertemplate=f"{plain(name)}<br>iteration %{{customdata[0]}}<extra></extra>",
+            x=part["x"], y=part["y"], mode="lines", line={"color": "#bdbdbd", "width": 1.2}, name="other stored puzzles",
+            legendgroup="others", showlegend=place == 0, hoverinfo="skip",
         )  # fmt: skip
-        now = part[part["iteration"] == at]
-        figure.add_scatter(
-            x=now["x"], y=now["y"], mode="markers", showlegend=False, hoverinfo="skip",
-            marker={"size": 17, "symbol": "circle-open", "color": PALETTE[3], "line": {"width": 2.5}},
-        )  # fmt: skip
+    mine = paths[paths["puzzle"] == puzzle].sort_values("iteration")
+    last = np.arange(len(mine)) == len(mine) - 1
+    figure.add_scatter(
+        x=mine["x"], y=mine["y"], mode="lines+markers", line={"color": PALETTE[0], "width": 2}, name="this puzzle",
+        marker={
+            "size": np.where(last, 13, 7), "symbol": np.where(last, "diamond", "circle"), "color": mine["iteration"],
+            "colorscale": SEQUENTIAL, "line": {"width": 1, "color": INK}, "showscale": True,
+            "colorbar": {"title": {"text": "iteration", "side": "right", "font": {"size": 12}}, "thickness": 12, "outlinewidth": 0},
+        },
+        customdata=mine[["iteration"]], hovertemplate="iteration %{customdata[0]}<extra></extra>",
+    )  # fmt: skip
     share = paths.iloc[0]
     figure.update_xaxes(title_text=f"First component ({share['explained_x']:.0%} of variance)")
     figure.update_yaxes(title_text=f"Second component ({share['explained_y']:.0%})")
@@ -235,8 +244,8 @@ def paths_figure(paths: Frame, at: int | None = None) -> go.Figure:
         legend_below(figure),
         alt=f"Path of the state over {paths['iteration'].nunique()} iterations on its principal plane.",
         title="Path of the state",
-        subtitle="mean over cells, on the plane of one seed's stored puzzles; diamond: the end",
-        height=400,
+        subtitle="mean over cells, principal plane; diamond: the end",
+        height=420,
     )
 
 
@@ -251,7 +260,7 @@ def cell_timeline(cells: Frame, names: Sequence[str], signs: Mapping[int, str], 
     figure = go.Figure(
         go.Heatmap(
             x=steps, y=list(range(len(order))), z=values.to_numpy(), zmin=0, zmax=1, colorscale=SEQUENTIAL,
-            hoverinfo="skip", colorbar={"title": {"text": "confidence", "side": "right"}, "thickness": 12, "outlinewidth": 0},
+            hoverinfo="skip", colorbar={"title": {"text": "confidence", "side": "right", "font": {"size": 12}}, "thickness": 12, "outlinewidth": 0},
         )
     )  # fmt: skip
     shown = cells[cells["changed"]]

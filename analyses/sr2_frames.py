@@ -114,7 +114,9 @@ def live_frames(answer: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
 def broken_rules(boards: Frame) -> pd.DataFrame:
     """Long form of a board's violations: iteration, kind, broken; kinds that this sort of puzzle has not are left out."""
     kinds = [kind for kind in RULES if kind in boards and boards[kind].notna().any()]
-    return boards.melt(["iteration"], kinds, "kind", "broken").assign(broken=lambda t: t["broken"].astype(int))
+    return boards.melt(["iteration"], kinds, "kind", "broken").assign(
+        broken=lambda t: t["broken"].astype(int)
+    )
 
 
 def total_broken(boards: Frame) -> pd.Series:

@@ -23,6 +23,9 @@ page = st.navigation(
             st.Page(PAGES["hierarchy"], title="Hierarchy", url_path="hierarchy"),
             st.Page(PAGES["recovery"], title="Recovery", url_path="recovery"),
         ],
+        "Reason": [
+            st.Page(PAGES["refinement"], title="Refinement", url_path="refinement"),
+        ],
         "Run": [
             st.Page(PAGES["new"], title="New", url_path="new"),
             st.Page(PAGES["jobs"], title="Jobs", url_path="jobs"),

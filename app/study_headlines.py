@@ -14,6 +14,7 @@ HELP = {
     "Cross-modal R²": "Held-out share of a modality's latents that the other modalities predict, over seeds; real data.",
     "Skeleton F1": "Agreement of the found with the true hierarchy's links, over seeds; known worlds only.",
     "Adjusted Rand": "Agreement of the found groups with the named ones, over seeds; real data with named groups.",
+    "Exact": "Share of test puzzles with every cell right, over seeds.",
 }
 
 
@@ -49,4 +50,13 @@ def _hierarchy(run_id: str) -> dict[str, float]:
     )
 
 
-_FIGURES = {"sae_consistency": _sae, "multimodal_causal": _multimodal, "concept_hierarchy": _hierarchy}
+def _sr2(run_id: str) -> dict[str, float]:
+    return {"Exact": float(table(run_id, "sr2_models")["exact"].mean())}
+
+
+_FIGURES = {
+    "sae_consistency": _sae,
+    "multimodal_causal": _multimodal,
+    "concept_hierarchy": _hierarchy,
+    "sr2": _sr2,
+}

@@ -189,6 +189,17 @@ class Client(ExploreCalls):
         found: dict[str, Any] = self._json("POST", f"/runs/{run_id}/puzzle", json=body)
         return found
 
+    def denoise(self, run_id: str, prompt: str, **request: Any) -> dict[str, Any]:
+        """A prompt, or a span of a completion again, denoised by a policy of a finished sapo run.
+
+        `request` holds fields of `engine.studies.sapo.live_request.LiveRequest`; the answer is that of
+        `engine.studies.sapo.live.answer`.
+        """
+        found: dict[str, Any] = self._json(
+            "POST", f"/runs/{run_id}/denoise", json={"prompt": prompt, **request}
+        )
+        return found
+
     def claims(self, study: str) -> pa.Table:
         """The newest measured figure of every claim of a study."""
         return self._arrow(self._call("GET", f"/studies/{study}/claims"))

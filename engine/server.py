@@ -24,6 +24,7 @@ from pydantic import BaseModel, Field
 from data.files import atomic_write, write_json
 from data.paths import state_dir
 from engine import claims, system
+from engine.denoiser import Denoiser, add_denoising
 from engine.errors import UserError
 from engine.events import read_events, thin
 from engine.executors import LocalExecutor
@@ -85,6 +86,7 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
     figures = FigureServer()
     lab = Lab(home)
     solver = PuzzleSolver()
+    denoiser = Denoiser()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> Any:
@@ -92,6 +94,7 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
         yield
         lab.close()
         solver.close()
+        denoiser.close()
         scheduler.shutdown()
         figures.close()
         store.close()
@@ -125,6 +128,7 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
     _add_studies(app, guarded, scheduler, store)
     _add_runs(app, guarded, scheduler, store)
     add_puzzles(app, guarded, scheduler, solver)
+    add_denoising(app, guarded, scheduler, denoiser)
     add_explore(app, guarded, scheduler, store, matcher, lab, _arrow)
 
     @app.get("/match", dependencies=guarded)

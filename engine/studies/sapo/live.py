@@ -1,4 +1,8 @@
-"""A run's policies at work on demand: denoise a prompt, or mask a span of a completion again and denoise it."""
+"""A run's policies at work on demand: denoise a prompt, or mask a span of a completion again and denoise it.
+
+`python -m engine.studies.sapo.live IDLE_SECONDS` answers requests, a line of JSON each, until stdin closes or nothing
+comes for IDLE_SECONDS.
+"""
 
 from functools import lru_cache
 from pathlib import Path
@@ -6,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field
 from torch import Tensor
 
 from data.files import read_json
@@ -14,29 +17,10 @@ from engine.errors import UserError
 from engine.studies.sapo.base_models import weights_name
 from engine.studies.sapo.config import Config
 from engine.studies.sapo.evaluation import remask, rollout_row, step_rows
+from engine.studies.sapo.live_request import LiveRequest
 from engine.studies.sapo.policy import Policy, blank_policy, load
 from engine.studies.sapo.rollouts import Sampler, generator_of
-from engine.studies.sapo.sampler import Remasking
-
-MAX_REPEATS = 64
-
-
-class LiveRequest(BaseModel):
-    """What to denoise. `completion` and `span` (positions) ask for a span of it to be masked and denoised again;
-    without them the prompt is denoised from the start. `repeats` tries share one answer; the first is shown step by step.
-    """
-
-    arm: str = "base"
-    seed: int = 0
-    prompt: str
-    completion: str | None = None
-    span: list[int] = Field(default_factory=list)
-    temperature: float | None = Field(default=None, ge=0, le=5)
-    remasking: Remasking | None = None
-    block_length: int | None = Field(default=None, ge=0)
-    denoising_steps: int | None = Field(default=None, ge=0)
-    repeats: int = Field(default=1, ge=1, le=MAX_REPEATS)
-    sample: int = Field(default=0, ge=0, lt=2**31)
+from engine.warm_child import serve
 
 
 @lru_cache(maxsize=8)
@@ -101,3 +85,12 @@ def _span(span: list[int], length: int) -> list[int]:
     if not span or min(span) < 0 or max(span) >= length:
         raise UserError("span", f"give positions of the completion, from 0 to {length - 1}.")
     return sorted(set(span))
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    serve(lambda message: answer(Path(message.pop("folder")), LiveRequest(**message)), "prompt")
+
+
+if __name__ == "__main__":
+    main()

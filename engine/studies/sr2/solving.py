@@ -4,10 +4,6 @@
 comes for IDLE_SECONDS.
 """
 
-import json
-import select
-import sys
-import traceback
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +19,7 @@ from data.sr2.sudoku import SudokuSet
 from engine.errors import UserError
 from engine.studies.sr2.config import Config
 from engine.studies.sr2.reasoners import Reasoner, make_reasoner, trace
+from engine.warm_child import serve
 
 MOST_ITERATIONS = 512
 
@@ -107,19 +104,9 @@ def solve(folder: Path, seed: int, text: str, blocks: int | None = None) -> dict
 
 def main() -> None:
     torch.set_num_threads(1)
-    while select.select([sys.stdin], [], [], float(sys.argv[1]))[0]:
-        line = sys.stdin.readline()
-        if not line:
-            return
-        request = json.loads(line)
-        try:
-            answer = solve(Path(request["folder"]), request["seed"], request["puzzle"], request["blocks"])
-        except UserError as error:
-            answer = {"error": error.message, "field": error.field}
-        except Exception as error:
-            traceback.print_exc()
-            answer = {"error": f"the puzzle could not be solved ({type(error).__name__}).", "field": "puzzle"}
-        print(json.dumps(answer), flush=True)
+    serve(
+        lambda asked: solve(Path(asked["folder"]), asked["seed"], asked["puzzle"], asked["blocks"]), "puzzle"
+    )
 
 
 if __name__ == "__main__":

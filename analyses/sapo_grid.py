@@ -1,0 +1,265 @@
+"""Pictures of one denoising trajectory: the token × step grid, the text at one step, and the order of commitment.
+
+`frame` is what `analyses.sapo_frames.grid` makes. Confidence (of the argmax) colours a cell: cividis once committed, pale
+after the step that committed it, grey while masked. Tokens are data and escaped.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from analyses.figures import INK, MUTED, PALETTE, PAPER, SEQUENTIAL, empty, finish, plain, translucent
+from analyses.sapo_frames import KEPT, MASKED, NOW, OLDER
+
+Frame = Any
+Parts = Mapping[str, tuple[int, int]]
+WRITTEN = 26  # positions up to which tokens stand in the grid
+ROW, MOST = 27, 640  # pixels of a step, and of all steps
+ACROSS = 12  # tokens in a line of a long text
+GREYS = ((0.0, "#ffffff"), (1.0, "#b5b5b5"))
+FILLED = "#dfe3e8"
+NO_STEPS = "No steps of this rollout are stored; only its text is known."
+COMMITTED = PALETTE[1]
+
+
+def step_grid(frame: Frame, step: int, parts: Parts, *, title: str, subtitle: str = "") -> go.Figure:
+    """Positions across, steps downwards; the row of `step` is outlined, later ones are faint.
+
+    `parts` names spans of positions, written above. Cells carry what was predicted there in their hover text.
+    """
+    if frame.empty:
+        return empty(NO_STEPS)
+    steps, positions = sorted(frame["step"].unique()), sorted(frame["position"].unique())
+    written = len(positions) <= WRITTEN
+    figure = go.Figure()
+    _layers(figure, frame, steps, positions)
+    _outline(figure, frame, written)
+    if written:
+        _write(figure, frame)
+    _now(figure, step, steps, positions)
+    _name_parts(figure, parts, steps)
+    height = min(ROW * len(steps), MOST) + 140
+    look = {"showgrid": False, "showline": False, "ticks": ""}
+    figure.update_xaxes(**look, title_text="Position", range=[positions[0] - 0.5, positions[-1] + 0.5])
+    figure.update_yaxes(**look, title_text="Denoising step", range=[steps[-1] + 0.5, steps[0] - 0.5])
+    if len(steps) <= 20:
+        figure.update_yaxes(tickvals=steps)
+    if written:
+        figure.update_xaxes(tickvals=positions, ticktext=[str(position + 1) for position in positions])
+    figure.update_layout(clickmode="event+select", dragmode=False, hoverdistance=20)
+    left = int((frame.loc[frame["step"] == step, "status"] == MASKED).sum())
+    return finish(
+        figure,
+        alt=f"Token by step grid of {len(positions)} positions and {len(steps)} steps; {left} masked after step {step}.",
+        title=title,
+        subtitle=subtitle,
+        height=height,
+    )
+
+
+def _layers(figure: go.Figure, frame: Frame, steps: list[int], positions: list[int]) -> None:
+    """One heatmap of each status, in colours of its own; a flat one where no confidence is known."""
+    known = frame["shown"].notna().any()
+    looks = {
+        MASKED: (GREYS, 1.0),
+        OLDER: (SEQUENTIAL, 0.42),
+        NOW: (SEQUENTIAL, 1.0),
+        KEPT: ([[0, FILLED], [1, FILLED]], 1.0),
+    }
+    flat = {MASKED: 0.35, OLDER: 0.5, NOW: 0.15, KEPT: 0.0}
+    hover = _hover(frame)
+    for status, (scale, opacity) in looks.items():
+        chosen = frame["status"] == status
+        if not chosen.any():
+            continue
+        values = (
+            frame["shown"].where(chosen) if known and status != KEPT else chosen.map({True: flat[status]})
+        )
+        figure.add_heatmap(
+            z=_matrix(frame, values, steps, positions),
+            x=positions,
+            y=steps,
+            customdata=_matrix(frame, hover, steps, positions),
+            zmin=0,
+            zmax=1,
+            colorscale=scale,
+            opacity=opacity,
+            xgap=1,
+            ygap=1,
+            hovertemplate="%{customdata}<extra></extra>",
+            showscale=bool(known and status == NOW),
+            colorbar={
+                "title": {"text": "confidence", "side": "right", "font": {"size": 12}},
+                "thickness": 10,
+                "outlinewidth": 0,
+                "tickformat": ".0%",
+                "x": 1.01,
+            },
+        )
+
+
+def _matrix(frame: Frame, values: Any, steps: list[int], positions: list[int]) -> Any:
+    table = frame.assign(value=values).pivot(index="step", columns="position", values="value")
+    return table.reindex(index=steps, columns=positions).to_numpy()
+
+
+def _hover(frame: Frame) -> list[str]:
+    texts = []
+    for row in frame.itertuples():
+        token = f"<b>{plain(row.token)}</b>" if row.token else "masked"
+        lines = [f"{token}, position {row.position + 1}, step {row.step}: {row.status}"]
+        if isinstance(row.argmax, str) and row.status in (MASKED, NOW):
+            lines.append(
+                f"predicted {plain(row.argmax)} at {row.confidence:.1%}, entropy {row.entropy:.2f} nats"
+            )
+        if row.flipped:
+            lines.append("another prediction than a step before")
+        texts.append("<br>".join(lines))
+    return texts
+
+
+def _outline(figure: go.Figure, frame: Frame, written: bool) -> None:
+    """An orange frame round every cell at the step that commits it."""
+    if not written:
+        return
+    for row in frame[frame["status"] == NOW].itertuples():
+        figure.add_shape(
+            type="rect", x0=row.position - 0.46, x1=row.position + 0.46, y0=row.step - 0.46, y1=row.step + 0.46,
+            line={"color": COMMITTED, "width": 2},
+        )  # fmt: skip
+
+
+def _write(figure: go.Figure, frame: Frame) -> None:
+    """Tokens: committed ones in full, the prediction of a masked one small and grey."""
+    for status, size in ((MASKED, 10), (NOW, 13), (OLDER, 12), (KEPT, 12)):
+        rows = frame[frame["status"] == status]
+        if rows.empty:
+            continue
+        words = rows["argmax"].where(rows["status"] == MASKED, rows["token"]).fillna("")
+        dark = (rows["shown"].fillna(1) < 0.5) & (status == NOW)
+        colours = np.where(dark, PAPER, MUTED if status == MASKED else INK)
+        figure.add_scatter(
+            x=rows["position"],
+            y=rows["step"],
+            mode="text",
+            text=[_short(word) for word in words],
+            textfont={"size": size, "color": list(colours)},
+            customdata=rows[["step"]],
+            hoverinfo="skip",
+            showlegend=False,
+        )
+
+
+def _short(word: str, most: int = 9) -> str:
+    clean = str(word).replace("\n", "⏎")
+    return plain(clean if len(clean) <= most else clean[: most - 1] + "…")
+
+
+def _now(figure: go.Figure, step: int, steps: list[int], positions: list[int]) -> None:
+    """An outline of the step's row, and a veil over those that are still to come."""
+    left, right = positions[0] - 0.5, positions[-1] + 0.5
+    if step < steps[-1]:
+        figure.add_shape(
+            type="rect", x0=left, x1=right, y0=step + 0.5, y1=steps[-1] + 0.5, line={"width": 0},
+            fillcolor=translucent(PAPER, 0.78),
+        )  # fmt: skip
+    if step in steps:
+        line = {"color": INK, "width": 2.5}
+        figure.add_shape(type="rect", x0=left, x1=right, y0=step - 0.5, y1=step + 0.5, line=line)
+
+
+def _name_parts(figure: go.Figure, parts: Parts, steps: list[int]) -> None:
+    for name, (first, last) in parts.items():
+        line = {"color": MUTED, "width": 1.5}
+        figure.add_shape(
+            type="line", x0=first - 0.4, x1=last + 0.4, y0=1.015, y1=1.015, yref="paper", line=line
+        )
+        figure.add_annotation(
+            x=(first + last) / 2, y=1.02, yref="paper", yanchor="bottom", text=plain(name), showarrow=False,
+            font={"size": 12, "color": MUTED},
+        )  # fmt: skip
+
+
+def state_text(frame: Frame, step: int, *, title: str) -> go.Figure:
+    """A long text as it stands after `step`, some tokens a line; masked places are grey."""
+    now = frame[frame["step"] == step].sort_values("position")
+    if now.empty:
+        return empty(NO_STEPS)
+    place = np.arange(len(now))
+    colour = {MASKED: "#d9d9d9", NOW: translucent(COMMITTED, 0.45), OLDER: "#eef2f7", KEPT: FILLED}
+    figure = go.Figure()
+    figure.add_scatter(
+        x=place % ACROSS,
+        y=place // ACROSS,
+        mode="markers+text",
+        text=[_short(token) if token else "" for token in now["token"]],
+        textfont={"size": 11, "color": INK},
+        marker={"symbol": "square", "size": 22, "color": [colour[status] for status in now["status"]]},
+        hovertext=_hover(now),
+        hoverinfo="text",
+        showlegend=False,
+    )
+    lines = -(-len(now) // ACROSS)
+    figure.update_xaxes(visible=False, range=[-0.6, ACROSS - 0.4])
+    figure.update_yaxes(visible=False, range=[lines - 0.4, -0.6])
+    figure.update_layout(dragmode=False)
+    left = int((now["status"] == MASKED).sum())
+    return finish(
+        figure,
+        alt=f"Text after step {step}: {left} of {len(now)} tokens still masked.",
+        title=title,
+        subtitle=f"step {step}: {left} of {len(now)} still masked; orange: committed at this step",
+        height=110 + 26 * lines,
+    )
+
+
+def order_map(frame: Frame, chosen: int | None, parts: Parts, *, title: str, subtitle: str = "") -> go.Figure:
+    """When each position was committed: a row a rollout (`frame` as `analyses.sapo_frames.orders`), dark first."""
+    if frame.empty or frame["committed_at"].isna().all():
+        return empty(NO_STEPS)
+    table = frame.pivot(index="rollout", columns="position", values="committed_at")
+    rows = list(range(len(table)))
+    written = table.size <= 26 * 12
+    figure = go.Figure(
+        go.Heatmap(
+            z=table.to_numpy(dtype=float),
+            x=list(table.columns),
+            y=rows,
+            colorscale=SEQUENTIAL,
+            xgap=1,
+            ygap=1,
+            text=[[f"{value:.0f}" if pd.notna(value) else "" for value in row] for row in table.to_numpy()],
+            texttemplate="%{text}" if written else None,
+            textfont={"size": 11},
+            hovertemplate="rollout %{y}, position %{x}: step %{z}<extra></extra>",
+            colorbar={
+                "title": {"text": "step", "side": "right", "font": {"size": 12}},
+                "thickness": 10,
+                "outlinewidth": 0,
+                "x": 1.01,
+            },
+        )
+    )
+    if chosen in table.index:
+        at = list(table.index).index(chosen)
+        figure.add_shape(
+            type="rect", x0=table.columns[0] - 0.5, x1=table.columns[-1] + 0.5, y0=at - 0.5, y1=at + 0.5,
+            line={"color": COMMITTED, "width": 2.5},
+        )  # fmt: skip
+    _name_parts(figure, parts, rows)
+    look = {"showgrid": False, "showline": False, "ticks": ""}
+    figure.update_xaxes(**look, title_text="Position")
+    figure.update_yaxes(**look, title_text="Rollout", range=[len(rows) - 0.5, -0.5])
+    if written:
+        figure.update_xaxes(tickvals=list(table.columns), ticktext=[str(one + 1) for one in table.columns])
+    figure.update_yaxes(tickvals=rows, ticktext=[str(one + 1) for one in table.index])
+    return finish(
+        figure,
+        alt=f"Commit order of {len(table)} rollouts over {table.shape[1]} positions.",
+        title=title,
+        subtitle=subtitle,
+        height=150 + min(max(22 * len(rows), 60), 420),
+    )

@@ -1,0 +1,82 @@
+"""One warm child of the engine that loads models once and answers requests, a line of JSON each, one at a time."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from engine.errors import UserError
+
+IDLE = 900  # seconds without a request after which the child ends
+SECONDS = 60  # for one answer, loading libraries included
+Message = dict[str, Any]
+
+
+class WarmChild:
+    """Starts `python -m module IDLE` when a request comes, and keeps it warm. `field` is named when it does not answer."""
+
+    def __init__(self, module: str, field: str) -> None:
+        self._module, self._field = module, field
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[str] | None = None
+
+    def ask(self, message: Message) -> Message:
+        """The child's answer. Raises UserError where it refuses, dies or takes too long."""
+        with self._lock:
+            answer = self._answer(json.dumps(message) + "\n")
+        if "error" in answer:
+            raise UserError(answer["field"], answer["error"])
+        return answer
+
+    def _answer(self, line: str) -> Message:
+        if self._child is None or self._child.poll() is not None:
+            self._child = self._start()
+        assert self._child.stdin is not None and self._child.stdout is not None
+        try:
+            self._child.stdin.write(line)
+            self._child.stdin.flush()
+            if select.select([self._child.stdout], [], [], SECONDS)[0] and (
+                answer := self._child.stdout.readline()
+            ):
+                found: Message = json.loads(answer)
+                return found
+        except OSError:
+            pass
+        self.close()
+        raise UserError(self._field, "no answer came; try again.")
+
+    def _start(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", self._module, str(IDLE)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+        self._child = None
+
+
+def serve(answer: Callable[[Message], Message], field: str) -> None:
+    """The child's side: answer requests until stdin closes or nothing comes for the seconds of the first argument."""
+    while select.select([sys.stdin], [], [], float(sys.argv[1]))[0]:
+        line = sys.stdin.readline()
+        if not line:
+            return
+        try:
+            found = answer(json.loads(line))
+        except UserError as error:
+            found = {"error": error.message, "field": error.field}
+        except Exception as error:
+            traceback.print_exc()
+            found = {"error": f"it could not be done ({type(error).__name__}).", "field": field}
+        print(json.dumps(found), flush=True)
