@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from analyses.figures import (
     INK,
+    MUTED,
     PALETTE,
     band,
     empty,
@@ -27,6 +27,7 @@ from analyses.sapo_frames import FIGURES, MEASURES, SHARES, SIGNED, arm_name, in
 
 Frame = Any
 STEP = "Denoising steps done"
+ABREAST = 5
 NO_VALUES = "Value curves are made with weights; imported generations have none."
 NO_CURVES = "Nothing was reinforced in this run."
 NO_MEASURE = "This task has no such figure."
@@ -41,9 +42,9 @@ def value_curves(curves: dict[str, Frame], step: int | None = None) -> go.Figure
     curves = {name: rows for name, rows in curves.items() if len(rows)}
     if not curves:
         return empty(NO_VALUES)
-    figure = go.Figure()
-    for index, (name, rows) in enumerate(curves.items()):
-        rows, colour = rows.sort_values("step"), PALETTE[index % len(PALETTE)]
+    figure, colours = go.Figure(), _colours(curves)
+    for name, rows in curves.items():
+        rows, colour = rows.sort_values("step"), colours[name]
         band(figure, rows["step"], rows["low"], rows["high"], colour)
         figure.add_scatter(
             x=rows["step"], y=rows["value"], mode="lines+markers", name=plain(name), line={"color": colour, "width": 2.2},
@@ -52,7 +53,7 @@ def value_curves(curves: dict[str, Frame], step: int | None = None) -> go.Figure
         )  # fmt: skip
         figure.add_scatter(
             x=rows["step"], y=rows["already_right"], mode="lines", line={"color": colour, "width": 1.6, "dash": "dot"},
-            name=f"{plain(name)}: argmax already right", hovertemplate="already right %{y:.1%}<extra></extra>",
+            showlegend=False, hovertemplate="already right %{y:.1%}<extra></extra>",
         )  # fmt: skip
     _mark(figure, step)
     figure.update_xaxes(title_text=STEP)
@@ -63,8 +64,8 @@ def value_curves(curves: dict[str, Frame], step: int | None = None) -> go.Figure
     return finish(
         legend_below(figure.update_layout(showlegend=True)),
         alt=f"Value curve V(t): {ends}.",
-        title="V(t): success of fresh continuations from each step",
-        subtitle="test prompts, band: 95 % Wilson, which takes tries of one prompt as independent",
+        title="V(t): success from each step",
+        subtitle="band: 95 % Wilson; dotted: argmax already right",
         height=420,
     )
 
@@ -74,11 +75,11 @@ def step_gains_figure(curves: dict[str, Frame], step: int | None = None) -> go.F
     curves = {name: rows for name, rows in curves.items() if len(rows)}
     if not curves:
         return empty(NO_VALUES)
-    figure = go.Figure()
-    for index, (name, rows) in enumerate(curves.items()):
+    figure, colours = go.Figure(), _colours(curves)
+    for name, rows in curves.items():
         rows = rows.sort_values("step").dropna(subset=["gain"])
         figure.add_bar(
-            x=rows["step"], y=rows["gain"], name=plain(name), marker={"color": PALETTE[index % len(PALETTE)]},
+            x=rows["step"], y=rows["gain"], name=plain(name), marker={"color": colours[name]},
             hovertemplate="step %{x}: %{y:+.1%}<extra></extra>",
         )  # fmt: skip
     _mark(figure, step)
@@ -128,21 +129,29 @@ def reinforcement(
         for arm in arms
         if len(rows := frame[frame["arm"] == arm])
     )
-    which = "rollouts in training" if split == "training" else "validation prompts"
+    which = "training rollouts" if split == "training" else "validation prompts"
     return finish(
         legend_below(figure.update_layout(showlegend=True)),
         alt=f"{words} by arm: {ends}.",
         title=words,
-        subtitle=f"{which}; line: mean over seeds, band: lowest to highest seed",
+        subtitle=f"{which}; band: lowest to highest seed",
         height=400,
     )
 
 
 def arm_style(arm: str) -> dict[str, str]:
     """The same colour for an arm in every picture."""
-    known = ("base", "diffu_grpo", "sapo", "grpo_longer", "grpo_wider", "sapo_no_indicator", "process_only")
-    order = (6, 0, 1, 2, 4, 3, 5)
-    return series_style(order[known.index(arm)] if arm in known else 6)
+    known = ("diffu_grpo", "sapo", "grpo_longer", "grpo_wider", "sapo_no_indicator", "process_only")
+    order = (0, 1, 2, 4, 3, 5)
+    return series_style(order[known.index(arm)]) if arm in known else {"color": MUTED, "dash": "solid"}
+
+
+def _colours(curves: dict[str, Frame]) -> dict[str, str]:
+    """A colour of each policy: its arm's, or one of its own where two have the same arm."""
+    arms = [str(rows["arm"].iloc[0]) for rows in curves.values()]
+    if len(set(arms)) == len(arms):
+        return {name: arm_style(arm)["color"] for name, arm in zip(curves, arms, strict=True)}
+    return dict(zip(curves, PALETTE, strict=False))
 
 
 def arms_figure(figures: Frame, arms: Frame, words: dict[str, str]) -> go.Figure:
@@ -150,8 +159,8 @@ def arms_figure(figures: Frame, arms: Frame, words: dict[str, str]) -> go.Figure
     shown = [name for name in FIGURES if name in set(figures["figure"])]
     if not shown:
         return empty(NO_CURVES)
-    across = min(5, len(shown))
-    down = -(-len(shown) // across)
+    down = -(-len(shown) // ABREAST)
+    across = -(-len(shown) // down)
     figure = make_subplots(
         down, across, shared_yaxes=True, subplot_titles=[plain(words.get(name, FIGURES[name])) for name in shown],
         horizontal_spacing=0.03, vertical_spacing=0.16 if down > 1 else 0,
@@ -172,11 +181,11 @@ def arms_figure(figures: Frame, arms: Frame, words: dict[str, str]) -> go.Figure
         figure.update_layout(showlegend=False),
         alt=f"Figures of {len(order)} arms on test prompts; solved exactly: {solved or 'not scored'}.",
         title="Arms on the same test prompts",
-        subtitle="bar: 95 % t interval over seeds, dot: a seed"
+        caption="Bars: 95 % t interval over seeds."
         if several
-        else "bar: 95 % Wilson interval over prompts",
-        height=110 + down * (70 + 30 * len(order)),
-    )
+        else "Bars: 95 % Wilson interval over test prompts.",
+        height=130 + down * (70 + 30 * len(order)),
+    ).update_layout(margin={"t": 84})
 
 
 def _panel(
@@ -191,7 +200,7 @@ def _panel(
             hovertemplate="seed %{customdata[0]}: %{x:.3f}<extra></extra>", **place,
         )  # fmt: skip
     for row in rows.itertuples():
-        bounded = pd.notna(row.low) and np.isfinite(row.low)
+        bounded = bool(np.isfinite(row.low))
         ends = (
             {"array": [row.high - row.mean], "arrayminus": [row.mean - row.low]}
             if bounded
@@ -204,20 +213,22 @@ def _panel(
             error_x={"type": "data", **ends, "color": colour, "thickness": 2, "width": 4, "visible": bounded},
             hovertemplate=f"{plain(row.name)}: %{{x:.3f}}<extra></extra>", **place,
         )  # fmt: skip
-    bounds = {} if name in SIGNED else {"range": [-0.04, 1.04], "tickvals": [0, 0.5, 1]}
+    bounds: dict[str, Any] = (
+        {"nticks": 4, "tickangle": 0} if name in SIGNED else {"range": [-0.04, 1.04], "tickvals": [0, 0.5, 1]}
+    )
     figure.update_xaxes(**bounds, tickformat=".0%", **place)
 
 
 def spans_figure(rows: Frame, words: str) -> go.Figure:
-    """Success after a span of finished rollouts is masked and denoised again, with Wilson bars; a bar a span and policy."""
+    """Success after a span of finished rollouts is masked and denoised again, with Wilson bars; a bar a span and arm."""
     rows = rows.dropna(subset=["success"])
     if rows.empty:
         return empty("No rollout of the chosen policies was exact, so no span was masked again.")
     figure = go.Figure()
-    for index, (name, part) in enumerate(rows.groupby("name", sort=False)):
+    for arm, part in rows.groupby("arm", sort=False):
         figure.add_bar(
-            x=part["success"], y=[plain(span) for span in part["span"]], orientation="h", name=plain(name),
-            marker={"color": PALETTE[index % len(PALETTE)]}, customdata=part[["n", "drop"]],
+            x=part["success"], y=[plain(span) for span in part["span"]], orientation="h", name=plain(arm_name(str(arm))),
+            marker={"color": arm_style(str(arm))["color"]}, customdata=part[["n", "drop"]],
             error_x={
                 "type": "data", "array": part["high"] - part["success"], "arrayminus": part["success"] - part["low"],
                 "color": INK, "thickness": 1.5, "width": 4,
@@ -226,13 +237,15 @@ def spans_figure(rows: Frame, words: str) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(title_text=words, range=[0, 1.03], tickformat=".0%")
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    shown = "; ".join(f"{row.name}, {row.span}: {row.success:.0%}" for row in rows.itertuples(index=False))
+    shown = "; ".join(
+        f"{arm_name(row.arm)}, {row.span}: {row.success:.0%}" for row in rows.itertuples(index=False)
+    )
     return finish(
         legend_below(figure.update_layout(barmode="group", showlegend=True)),
         alt=f"Success after masking a span again: {shown}.",
         title="Which span matters",
-        subtitle="exact rollouts with the span masked and denoised again, the rest left; 95 % Wilson",
-        height=170 + 44 * rows["span"].nunique() * max(1, rows["name"].nunique() // 2),
+        subtitle="exact rollouts, the rest left as it was; 95 % Wilson",
+        height=170 + 44 * rows["span"].nunique() * max(1, rows["arm"].nunique() // 2),
     )
 
 

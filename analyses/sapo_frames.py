@@ -33,10 +33,10 @@ FIGURES = {
     "junk": "Junk traces",
     "junk_given_correct": "Junk where exact",
     "trace_valid": "Valid traces",
-    "already_right": "Already right, mean over steps",
+    "already_right": "Already right, by step",
     "informative": "Groups with an advantage",
     "answer_lead": "Answer lead",
-    "last_tenth": "Gain in the last tenth",
+    "last_tenth": "Gain in last tenth",
     "evenness": "Evenness of gains",
 }
 MEASURES = {

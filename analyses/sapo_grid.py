@@ -40,11 +40,11 @@ def step_grid(frame: Frame, step: int, parts: Parts, *, title: str, subtitle: st
     if written:
         _write(figure, frame)
     _now(figure, step, steps, positions)
-    _name_parts(figure, parts, steps)
-    height = min(ROW * len(steps), MOST) + 140
+    top = _name_parts(figure, parts, steps[0])
+    height = min(ROW * (len(steps) + bool(parts)), MOST) + 140
     look = {"showgrid": False, "showline": False, "ticks": ""}
     figure.update_xaxes(**look, title_text="Position", range=[positions[0] - 0.5, positions[-1] + 0.5])
-    figure.update_yaxes(**look, title_text="Denoising step", range=[steps[-1] + 0.5, steps[0] - 0.5])
+    figure.update_yaxes(**look, title_text="Denoising step", range=[steps[-1] + 0.5, top])
     if len(steps) <= 20:
         figure.update_yaxes(tickvals=steps)
     if written:
@@ -65,19 +65,16 @@ def _layers(figure: go.Figure, frame: Frame, steps: list[int], positions: list[i
     known = frame["shown"].notna().any()
     looks = {
         MASKED: (GREYS, 1.0),
-        OLDER: (SEQUENTIAL, 0.42),
-        NOW: (SEQUENTIAL, 1.0),
+        OLDER: (SEQUENTIAL if known else [[0, "#8fa3bd"], [1, "#8fa3bd"]], 0.42 if known else 1.0),
+        NOW: (SEQUENTIAL if known else [[0, COMMITTED], [1, COMMITTED]], 1.0),
         KEPT: ([[0, FILLED], [1, FILLED]], 1.0),
     }
-    flat = {MASKED: 0.35, OLDER: 0.5, NOW: 0.15, KEPT: 0.0}
     hover = _hover(frame)
     for status, (scale, opacity) in looks.items():
         chosen = frame["status"] == status
         if not chosen.any():
             continue
-        values = (
-            frame["shown"].where(chosen) if known and status != KEPT else chosen.map({True: flat[status]})
-        )
+        values = frame["shown"].where(chosen) if known and status != KEPT else chosen.map({True: 0.25})
         figure.add_heatmap(
             z=_matrix(frame, values, steps, positions),
             x=positions,
@@ -171,39 +168,44 @@ def _now(figure: go.Figure, step: int, steps: list[int], positions: list[int]) -
         figure.add_shape(type="rect", x0=left, x1=right, y0=step - 0.5, y1=step + 0.5, line=line)
 
 
-def _name_parts(figure: go.Figure, parts: Parts, steps: list[int]) -> None:
+def _name_parts(figure: go.Figure, parts: Parts, first_row: float) -> float:
+    """Names of the parts over the columns, in a row of their own; where the axis has to begin."""
     for name, (first, last) in parts.items():
-        line = {"color": MUTED, "width": 1.5}
-        figure.add_shape(
-            type="line", x0=first - 0.4, x1=last + 0.4, y0=1.015, y1=1.015, yref="paper", line=line
-        )
+        y, line = first_row - 0.62, {"color": MUTED, "width": 1.5}
+        figure.add_shape(type="line", x0=first - 0.4, x1=last + 0.4, y0=y, y1=y, line=line)
         figure.add_annotation(
-            x=(first + last) / 2, y=1.02, yref="paper", yanchor="bottom", text=plain(name), showarrow=False,
+            x=(first + last) / 2, y=y, yanchor="bottom", text=plain(name), showarrow=False,
             font={"size": 12, "color": MUTED},
         )  # fmt: skip
+    return first_row - (1.5 if parts else 0.5)
 
 
-def state_text(frame: Frame, step: int, *, title: str) -> go.Figure:
-    """A long text as it stands after `step`, some tokens a line; masked places are grey."""
+def state_text(frame: Frame, step: int, *, title: str, across: int = ACROSS) -> go.Figure:
+    """A long text as it stands after `step`, `across` tokens a line; masked places are grey."""
     now = frame[frame["step"] == step].sort_values("position")
     if now.empty:
         return empty(NO_STEPS)
     place = np.arange(len(now))
-    colour = {MASKED: "#d9d9d9", NOW: translucent(COMMITTED, 0.45), OLDER: "#eef2f7", KEPT: FILLED}
-    figure = go.Figure()
+    colours = {MASKED: "#d0d0d0", NOW: "#f0b98f", OLDER: "#eef2f7", KEPT: FILLED}
+    order = list(colours)
+    figure = go.Figure(
+        go.Heatmap(
+            x=place % across, y=place // across, z=[order.index(status) for status in now["status"]], zmin=-0.5,
+            zmax=len(order) - 0.5, colorscale=_stepped(list(colours.values())), showscale=False, xgap=3, ygap=3,
+            customdata=_hover(now), hovertemplate="%{customdata}<extra></extra>",
+        )
+    )  # fmt: skip
     figure.add_scatter(
-        x=place % ACROSS,
-        y=place // ACROSS,
-        mode="markers+text",
+        x=place % across,
+        y=place // across,
+        mode="text",
         text=[_short(token) if token else "" for token in now["token"]],
         textfont={"size": 11, "color": INK},
-        marker={"symbol": "square", "size": 22, "color": [colour[status] for status in now["status"]]},
-        hovertext=_hover(now),
-        hoverinfo="text",
+        hoverinfo="skip",
         showlegend=False,
     )
-    lines = -(-len(now) // ACROSS)
-    figure.update_xaxes(visible=False, range=[-0.6, ACROSS - 0.4])
+    lines = -(-len(now) // across)
+    figure.update_xaxes(visible=False, range=[-0.6, across - 0.4])
     figure.update_yaxes(visible=False, range=[lines - 0.4, -0.6])
     figure.update_layout(dragmode=False)
     left = int((now["status"] == MASKED).sum())
@@ -211,9 +213,15 @@ def state_text(frame: Frame, step: int, *, title: str) -> go.Figure:
         figure,
         alt=f"Text after step {step}: {left} of {len(now)} tokens still masked.",
         title=title,
-        subtitle=f"step {step}: {left} of {len(now)} still masked; orange: committed at this step",
+        subtitle=f"{left} of {len(now)} masked; orange: committed now",
         height=110 + 26 * lines,
     )
+
+
+def _stepped(colours: list[str]) -> list[tuple[float, str]]:
+    """A colour scale without transitions."""
+    n = len(colours)
+    return [(edge / n, colour) for place, colour in enumerate(colours) for edge in (place, place + 1)]
 
 
 def order_map(frame: Frame, chosen: int | None, parts: Parts, *, title: str, subtitle: str = "") -> go.Figure:
@@ -249,10 +257,10 @@ def order_map(frame: Frame, chosen: int | None, parts: Parts, *, title: str, sub
             type="rect", x0=table.columns[0] - 0.5, x1=table.columns[-1] + 0.5, y0=at - 0.5, y1=at + 0.5,
             line={"color": COMMITTED, "width": 2.5},
         )  # fmt: skip
-    _name_parts(figure, parts, rows)
+    top = _name_parts(figure, parts, 0)
     look = {"showgrid": False, "showline": False, "ticks": ""}
     figure.update_xaxes(**look, title_text="Position")
-    figure.update_yaxes(**look, title_text="Rollout", range=[len(rows) - 0.5, -0.5])
+    figure.update_yaxes(**look, title_text="Rollout", range=[len(rows) - 0.5, top])
     if written:
         figure.update_xaxes(tickvals=list(table.columns), ticktext=[str(one + 1) for one in table.columns])
     figure.update_yaxes(tickvals=rows, ticktext=[str(one + 1) for one in table.index])
@@ -261,5 +269,5 @@ def order_map(frame: Frame, chosen: int | None, parts: Parts, *, title: str, sub
         alt=f"Commit order of {len(table)} rollouts over {table.shape[1]} positions.",
         title=title,
         subtitle=subtitle,
-        height=150 + min(max(22 * len(rows), 60), 420),
+        height=150 + min(max(22 * (len(rows) + bool(parts)), 60), 440),
     )

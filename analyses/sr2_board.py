@@ -60,7 +60,7 @@ def board_figure(
 ) -> go.Figure:
     """A board at one iteration; `cells` has a row for each cell: cell, token, correct (or null) and the colour's column.
 
-    Given clues stand on white plates, wrong cells have a vermillion frame, `chosen` a pink one; `high` ends the colours
+    Given clues stand on white plates; what is read wrongly, there too, has a vermillion frame, `chosen` a pink one; `high` ends the colours
     where `colour` leaves that open. `title` and `subtitle` are plotly text.
     """
     table = cells.sort_values("cell")
@@ -75,8 +75,9 @@ def board_figure(
     _add_frames(figure, puzzle, wrong, chosen)
     _add_handles(figure, puzzle, [_words(puzzle, row) for row in table.to_dict("records")], pixels)
     _frame(figure, puzzle)
-    state = f"{int(wrong.sum())} wrong" if puzzle.solution is not None else "solution not known"
-    alt = f"{_kind(puzzle)}: {subtitle or state}, {state}, coloured by {colour.words}."
+    state = subtitle or f"{int(wrong.sum())} wrong"
+    known = "" if puzzle.solution is not None else ", solution not known"
+    alt = f"{_kind(puzzle)} coloured by {colour.words}: {state}{known}."
     return finish(figure, alt=_bare(alt), title=title, subtitle=subtitle, height=height)
 
 
@@ -99,6 +100,7 @@ def attention_figure(
     ]
     _add_handles(figure, puzzle, texts, pixels)
     _frame(figure, puzzle)
+    figure.update_layout(plot_bgcolor=MISSING)
     alt = f"Attention of the cell in {cell_name(cell, puzzle.side)}, at most {top:.3f}."
     return finish(figure, alt=alt, title=title, subtitle=subtitle, height=BOARD_HEIGHT)
 
@@ -163,12 +165,12 @@ def _add_plates(figure: go.Figure, puzzle: Puzzle) -> None:
 def _add_signs(
     figure: go.Figure, puzzle: Puzzle, tokens: NDArray[Any], bright: NDArray[np.bool_], pixels: float
 ) -> None:
-    """The digits, or what is walked; bold where given."""
+    """The digits, or what is walked; on plates what was given, in bold, whatever is read there."""
     size = float(np.clip(0.45 * pixels, 7, 30))
     x, y = _places(puzzle)
     given, walls = puzzle.is_given, puzzle.is_wall
     texts, colours = [], []
-    for cell, token in enumerate(tokens):
+    for cell, token in enumerate(np.where(given, puzzle.given, tokens)):
         sign = GLYPHS.get(int(token), "") if puzzle.kind == MAZE else str(token) if token else ""
         if walls[cell] and token == WALL:
             sign = ""
@@ -191,19 +193,23 @@ def _add_frames(figure: go.Figure, puzzle: Puzzle, wrong: NDArray[np.bool_], cho
         x, y = [*x, -0.5, side - 0.5, None], [*y, edge - 0.5, edge - 0.5, None]
     line = {"color": INK, "width": 2.5}
     figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False)
-    width = 4 if side <= 9 else 2.5
+    width, halo = (4, 2) if side <= 6 else (3, 1) if side <= 9 else (2, 0)
     picked = np.arange(side**2) == (-1 if chosen is None else chosen)
     for which, half, colour in ((wrong, 0.42, VERMILLION), (picked, 0.47, CHOSEN)):
         if which.any():
             x, y = _squares(*_places(puzzle, which), half)
-            for stroke, shade in ((width + 2, PAPER), (width, colour)):
+            for stroke, shade in ((width + halo, PAPER), (width, colour)):
                 figure.add_scatter(
                     x=x, y=y, mode="lines", line={"color": shade, "width": stroke}, hoverinfo="skip", showlegend=False
                 )  # fmt: skip
     legend = [("given", {"symbol": "square", "color": PAPER, "line": {"color": MUTED, "width": 1}})]
     legend += [("wall", {"symbol": "square", "color": "#333333"})] if puzzle.kind == MAZE else []
     legend += [("wrong", {"symbol": "square-open", "color": VERMILLION, "line": {"width": 3}})]
-    legend += [] if chosen is None else [("chosen", {"symbol": "square-open", "color": CHOSEN, "line": {"width": 3}})]
+    legend += (
+        []
+        if chosen is None
+        else [("chosen", {"symbol": "square-open", "color": CHOSEN, "line": {"width": 3}})]
+    )
     for name, look in legend:
         figure.add_scatter(x=[None], y=[None], mode="markers", marker={"size": 12, **look}, name=name)
 
@@ -234,7 +240,8 @@ def _words(puzzle: Puzzle, row: dict[str, Any]) -> str:
     cell = row["cell"]
     sign = GLYPHS.get(row["token"], "space") if puzzle.kind == MAZE else str(row["token"])
     lines = [f"{cell_name(cell, puzzle.side)}: <b>{sign}</b>"]
-    lines += ["given"] if puzzle.is_given[cell] else []
+    if puzzle.is_given[cell] or puzzle.is_wall[cell]:
+        lines[0] = f"{cell_name(cell, puzzle.side)}: given, read as <b>{sign}</b>"
     if pd.notna(row["correct"]):
         lines += ["right" if row["correct"] else "wrong"]
     lines += [

@@ -162,14 +162,16 @@ def residual_curves(frame: Frame, at: int, trained: int | None) -> go.Figure:
             x=part["iteration"], y=part["residual"], mode="lines", line=series_style(index) | {"width": 2},
             name=plain(name), hovertemplate=f"{plain(name)}<br>iteration %{{x}}: %{{y:.3g}}<extra></extra>",
         )  # fmt: skip
-    figure.update_yaxes(type="log", exponentformat="none", dtick=1)
+    least, most = frame["residual"].min(), frame["residual"].max()
+    ticks = {"dtick": 1} if most > 30 * max(least, 1e-300) else {}
+    figure.update_yaxes(type="log", exponentformat="none", **ticks)
     words = "Residual ‖z<sub>t</sub> − z<sub>t−1</sub>‖"
     return _of_boards(figure, at, trained, words, "log scale; how far the whole state moves")
 
 
 def _of_boards(figure: go.Figure, at: int, trained: int | None, words: str, subtitle: str) -> go.Figure:
     _mark(figure, trained, f"trained: {trained}")
-    figure.add_vline(x=at, line={"color": PALETTE[3], "width": 2})
+    figure.add_vline(x=at, line={"color": INK, "width": 2})
     figure.update_xaxes(title_text=ITERATION)
     figure.update_yaxes(rangemode="tozero")
     figure.update_layout(showlegend=len(figure.data) > 1)
@@ -279,8 +281,8 @@ def cell_timeline(cells: Frame, names: Sequence[str], signs: Mapping[int, str], 
             textfont={"size": 11, "color": ink}, hovertemplate="iteration %{x}: %{text}<extra></extra>", name=words,
             showlegend=bool(known or not len(part) or fill == PAPER),
         )  # fmt: skip
-    figure.add_vline(x=at, line={"color": PALETTE[3], "width": 2})
-    figure.update_xaxes(title_text=ITERATION, showgrid=False)
+    figure.add_vline(x=at, line={"color": INK, "width": 2})
+    figure.update_xaxes(title_text=ITERATION, showgrid=False, range=[steps[0] - 0.6, steps[-1] + 0.6])
     figure.update_yaxes(
         tickvals=list(range(len(order))), ticktext=[plain(n) for n in names], range=[len(order) - 0.5, -0.5],
         showgrid=False, ticks="", showline=False,
@@ -291,6 +293,6 @@ def cell_timeline(cells: Frame, names: Sequence[str], signs: Mapping[int, str], 
         legend_below(figure),
         alt=f"{len(order)} open cells over {len(steps)} iterations: {changes} changes of mind after the first.",
         title="What it changes its mind about",
-        subtitle=f"{changes} changes after the first answer; a sign stands where a cell takes a new one",
+        subtitle=f"{changes} changes after the first answer; signs where they are taken",
         height=int(170 + max(9, min(20, 560 // len(order))) * len(order)),
     )

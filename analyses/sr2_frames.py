@@ -20,7 +20,7 @@ Cells = NDArray[np.int64]
 SUDOKU, MAZE = "sudoku", "maze"
 BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
 WALL, SPACE, START, GOAL, PATH = range(5)
-MAZE_SIGNS = "# SG."
+MAZE_SIGNS = "#.SG."
 RULES = {
     "row": "digit twice in a row",
     "column": "digit twice in a column",
@@ -66,7 +66,7 @@ def _tokens(text: str) -> Cells:
 
 
 def puzzle_text(puzzle: Puzzle) -> str:
-    """The puzzle as one would type it: a line a row, open cells of a Sudoku as dots."""
+    """The puzzle as one would type it: a line a row, open cells as dots."""
     signs = [
         MAZE_SIGNS[token] if puzzle.kind == MAZE else str(token) if token else "." for token in puzzle.given
     ]

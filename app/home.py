@@ -24,6 +24,7 @@ page = st.navigation(
             st.Page(PAGES["recovery"], title="Recovery", url_path="recovery"),
         ],
         "Reason": [
+            st.Page(PAGES["denoising"], title="Denoising", url_path="denoising"),
             st.Page(PAGES["refinement"], title="Refinement", url_path="refinement"),
         ],
         "Run": [

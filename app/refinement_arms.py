@@ -34,6 +34,17 @@ COLUMNS = {
     "steps": ("steps", "localized", "Optimiser steps of a seed"),
     "iterations": ("iterations", None, "Iterations trained"),
 }
+PAIRS = {
+    "seed_a": ("seed", None),
+    "seed_b": ("and seed", None),
+    "mcc_pearson": ("MCC", "Principal components of pooled states, matched one to one"),
+    "mcc_null": ("MCC by chance", "One seed's puzzles shuffled"),
+    "cka": ("CKA", "Linear CKA of pooled states"),
+    "cka_null": ("CKA by chance", "One seed's puzzles shuffled"),
+    "cell_cka": ("CKA of cells", "Linear CKA of the states of single cells"),
+    "agreement": ("answers alike", "Share of open cells with the same answer"),
+    "agreement_on_errors": ("alike where wrong", "The same, over cells that at least one gets wrong"),
+}
 SHARES = [name for name, (_, format, _) in COLUMNS.items() if format == SHARE]
 
 
@@ -82,31 +93,20 @@ def seeds_section(run: Run) -> None:
         st.info("One seed has nothing to be compared with; add seeds under Train it again below.")
         return
     picture(likeness_figure(frame, n_blocks(run)), frame, "likeness")
-    with st.container():
-        last = alike[alike["block"] == n_blocks(run) - 1]
-        st.dataframe(
-            last[["seed_a", "seed_b", "mcc_pearson", "cka", "cell_cka", "agreement", "agreement_on_errors"]],
-            hide_index=True,
-            alt="Every pair of seeds after the last trained block",
-            column_config={
-                "seed_a": st.column_config.Column("seed", width=50),
-                "seed_b": st.column_config.Column("and", width=50),
-                **{
-                    name: st.column_config.NumberColumn(title, format="%.3f", help=help)
-                    for name, title, help in (
-                        ("mcc_pearson", "MCC", "Principal components of pooled states after matching"),
-                        ("cka", "CKA", "Linear CKA of pooled states"),
-                        ("cell_cka", "CKA, cells", "Linear CKA of the states of single cells"),
-                        ("agreement", "answers alike", "Share of open cells with the same answer"),
-                        ("agreement_on_errors", "where wrong", "The same, where at least one is wrong"),
-                    )
-                },
-            },
-        )
-        st.caption(
-            "Pooled: the mean of the state over cells, test puzzles as rows, after every block. Chance: the same when one seed's "
-            "puzzles are shuffled. High CKA with low MCC: the same space, turned."
-        )
+    last = alike[alike["block"] == n_blocks(run) - 1]
+    st.dataframe(
+        last[list(PAIRS)],
+        hide_index=True,
+        alt="Every pair of seeds after the last trained block",
+        column_config={
+            name: st.column_config.NumberColumn(title, help=help, format="%.3f" if help else None)
+            for name, (title, help) in PAIRS.items()
+        },
+    )
+    st.caption(
+        "After the last trained block. Pooled: the mean of the state over cells, test puzzles as rows; chance: the same when one "
+        "seed's puzzles are shuffled. A high CKA with a low MCC is the same space in other axes."
+    )
 
 
 @st.fragment

@@ -23,9 +23,6 @@ def boards_section(runs: dict[str, Run]) -> None:
     """A test puzzle under the solvers that are chosen, iteration by iteration."""
     st.subheader("Boards")
     number, boards = _choose(runs)
-    if not boards:
-        st.info("Choose at least one board.")
-        return
     _first_cell(boards[0])
     player(boards)
     _inside(boards, number)
@@ -49,10 +46,13 @@ def _choose(runs: dict[str, Run]) -> tuple[int, list[Board]]:
     with left:
         number = int(str(st.selectbox("Test puzzle", numbers, key="puzzle", bind="query-params")))
     if "boards" in st.session_state:
-        st.session_state["boards"] = [id for id in st.session_state["boards"] if id in seeds] or starts
+        known = [id for id in st.session_state["boards"] if id in seeds]
+        moved = st.session_state.get("boards_of", list(runs)) != list(runs)
+        st.session_state["boards"] = starts if moved or not known else known
+    st.session_state["boards_of"] = list(runs)
     with right:
         chosen = st.multiselect(
-            "Solved by", list(seeds), starts, key="boards", bind="query-params", format_func=words.__getitem__,
+            "Solved by", list(seeds), None if "boards" in st.session_state else starts, key="boards", bind="query-params", format_func=words.__getitem__,
             max_selections=MOST_BOARDS,
         )  # fmt: skip
     number -= 1
@@ -102,7 +102,8 @@ def _inside(boards: list[Board], number: int) -> None:
 def _attention(board: Board, rows: pd.DataFrame, block: int, head: str) -> None:
     """Attention of the chosen cell (?cell=) in one block and head, as heat over the board."""
     cell, n_cells = int(st.session_state["cell_number"]), len(board.puzzle.given)
-    st.query_params["cell"] = str(cell + 1)
+    if st.query_params.get("cell") != str(cell + 1):
+        st.query_params["cell"] = str(cell + 1)
     weights = attended(rows, cell, ALL_HEADS if head == ALL else int(head) - 1, n_cells)
     before = board.boards[board.boards["block"] < block - 1]["iteration"]
     tokens = [0] * n_cells

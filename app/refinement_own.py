@@ -23,18 +23,20 @@ SIGNS = {
 }
 
 
+@st.fragment
 def own_section(run: Run) -> None:
     """Type a puzzle, solve it, watch it being solved."""
     st.subheader("Your own puzzle")
     config = run["config"]
-    key = f"own_text_{run['id']}"
-    if key not in st.session_state:
-        st.session_state[key] = st.query_params.get("own", "") or puzzle_text(puzzle_of(run, 0))
+    start = puzzle_text(puzzle_of(run, 0))
+    if st.session_state.get("own_of", run["id"]) != run["id"]:
+        st.session_state["own"] = start
+    st.session_state["own_of"] = run["id"]
     left, right = st.columns([2, 3], gap="medium")
     with left:
         text = st.text_area(
-            f"A {config['side']}×{config['side']} {NAMES[config['puzzle']]}", key=key, max_chars=10_000, height=40 + 26 * config["side"],
-            help=SIGNS[config["puzzle"]],
+            f"{config['side']}×{config['side']} {NAMES[config['puzzle']]}", "" if "own" in st.session_state else start,
+            key="own", bind="query-params", max_chars=10_000, height=40 + 26 * config["side"],
         )  # fmt: skip
     with right:
         seed = seed_choice(run, "Solved by seed", "own_seed")
@@ -55,7 +57,6 @@ def own_section(run: Run) -> None:
 
 def _solve(run: Run, seed: int, text: str, blocks: int | None) -> None:
     """Ask the engine, and keep its answer or its refusal."""
-    st.query_params["own"] = text
     asked = {"run": run["id"], "seed": seed}
     try:
         with st.spinner("Solving"):

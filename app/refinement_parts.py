@@ -89,7 +89,8 @@ def choose_beside(run: Run, known: dict[str, Run]) -> list[Run]:
         max_selections=MOST_BESIDE,
         placeholder="none",
     )
-    st.query_params["beside"] = ",".join(chosen)
+    if st.query_params.get("beside", "") != ",".join(chosen):
+        st.query_params["beside"] = ",".join(chosen)
     return [run, *(others[id] for id in chosen)]
 
 

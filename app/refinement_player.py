@@ -28,7 +28,7 @@ from app.widgets import picture
 TICK = 0.6  # seconds an iteration stands while playing
 ABREAST = 3
 MOST_LINES = 40
-LARGE = 560  # pixels, of a board by itself
+LARGE = 500  # pixels, of a board by itself
 CLICKED = "cell_clicked"
 
 
@@ -64,6 +64,9 @@ def _player(boards: Sequence[Board], steps: list[int], key: str, words: str) -> 
     _timeline(boards[0], step, key)
     if words:
         st.caption(words)
+    if step == steps[-1] and st.session_state.get(f"{key}playing"):
+        st.session_state[f"{key}playing"] = False
+        st.rerun()
 
 
 def _draw(boards: Sequence[Board], place: int, step: int, key: str) -> None:
@@ -86,24 +89,22 @@ def _controls(boards: Sequence[Board], steps: list[int], key: str) -> int:
     if playing:
         _advance(steps, key)
     last = max(board.trained for board in boards)
+    start = max(one for one in steps if one <= last)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         label, icon = ("Pause", ":material/pause:") if playing else ("Play", ":material/play_arrow:")
         pressed = st.button(label, icon=icon, key=f"{key}play", disabled=len(steps) < 2, type="primary")
         step = steps[0]
         if len(steps) > 1:
+            words = f"Iteration (trained: {last}, shown up to {steps[-1]})"
             step = int(
                 st.select_slider(
-                    f"Iteration (trained: {last}, shown up to {steps[-1]})", steps, max(s for s in steps if s <= last),
-                    key=name, bind="query-params",
+                    words, steps, None if name in st.session_state else start, key=name, bind="query-params"
                 )
-            )  # fmt: skip
+            )
         choice("Cells coloured by", list(COLOURS), f"{key}colour")
     if pressed:
         st.session_state[f"{key}playing"] = not playing
-        st.session_state[f"{key}from_start"] = not playing and step == steps[-1]
-        st.rerun()
-    if playing and step == steps[-1]:
-        st.session_state[f"{key}playing"] = False
+        st.session_state[f"{key}from_start"] = not playing and (step in (steps[-1], start))
         st.rerun()
     return step
 
@@ -119,12 +120,11 @@ def _advance(steps: list[int], key: str) -> None:
 
 
 def _state(board: Board, step: int) -> str:
-    """Iteration, wrong cells and broken rules of a board, in a line that keeps its length."""
+    """Iteration, wrong cells (where the solution is known) and broken rules of a board."""
     row = board.boards[board.boards["iteration"] == step]
     wrong = board.cells.loc[board.cells["iteration"] == step, "correct"].eq(False).sum()
-    known = board.puzzle.solution is not None
-    state = f"{wrong} wrong" if known else "no one solution"
-    return f"iteration {step}: {state}, {total_broken(row).iloc[0]} rules broken"
+    known = f"{wrong} wrong, " if board.puzzle.solution is not None else ""
+    return f"iteration {step}: {known}{total_broken(row).iloc[0]} rules broken"
 
 
 def _on_cell(name: str, key: str) -> None:

@@ -14,7 +14,7 @@ HELP = {
     "Cross-modal R²": "Held-out share of a modality's latents that the other modalities predict, over seeds; real data.",
     "Skeleton F1": "Agreement of the found with the true hierarchy's links, over seeds; known worlds only.",
     "Adjusted Rand": "Agreement of the found groups with the named ones, over seeds; real data with named groups.",
-    "Exact": "Share of test puzzles with every cell right, over seeds.",
+    "Exact": "Share of test puzzles or prompts solved as a whole, over seeds; of denoisers the SAPO arm or the last one.",
 }
 
 
@@ -54,9 +54,16 @@ def _sr2(run_id: str) -> dict[str, float]:
     return {"Exact": float(table(run_id, "sr2_models")["exact"].mean())}
 
 
+def _sapo(run_id: str) -> dict[str, float]:
+    arms = table(run_id, "sapo_arms")
+    main = arms[arms["arm"] == ("sapo" if (arms["arm"] == "sapo").any() else arms["arm"].iloc[-1])]
+    return {"Exact": float(main["exact"].astype(float).mean())}
+
+
 _FIGURES = {
     "sae_consistency": _sae,
     "multimodal_causal": _multimodal,
     "concept_hierarchy": _hierarchy,
+    "sapo": _sapo,
     "sr2": _sr2,
 }

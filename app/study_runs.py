@@ -42,7 +42,9 @@ def choose_run(study: str, known: dict[str, Run]) -> Run:
         asked = (run for run in (link, last) if _find(run, study, known))
         st.session_state[key] = next(asked, None) or _newest(known)
     chosen = st.selectbox("Run", list(known), key=key, format_func=lambda run: describe(known[run]))
-    st.query_params["run"] = st.session_state[kept] = chosen
+    st.session_state[kept] = chosen
+    if st.query_params.get("run") != chosen:
+        st.query_params["run"] = chosen
     return known[chosen]
 
 

@@ -18,6 +18,7 @@ from analyses.sae_consistency import training_curves
 from analyses.sae_sweep import recipe_name, sparsity_text
 from app.causal_words import CAUSAL_SETTINGS
 from app.connection import client, has_browser
+from app.denoising_words import DENOISING_SETTINGS
 from app.refinement_words import REASONING_SETTINGS
 from engine.client import EngineError
 
@@ -42,6 +43,7 @@ PAGES = {
     "causal_graph": "views/causal_graph.py",
     "hierarchy": "views/hierarchy.py",
     "recovery": "views/recovery.py",
+    "denoising": "views/denoising.py",
     "refinement": "views/refinement.py",
     "new": "views/new.py",
     "jobs": "views/jobs.py",
@@ -136,6 +138,7 @@ RESULTS = {
     "sae_consistency": ("consistency", "runs"),
     "multimodal_causal": ("causal_graph", "run"),
     "concept_hierarchy": ("hierarchy", "run"),
+    "sapo": ("denoising", "run"),
     "sr2": ("refinement", "run"),
 }
 
@@ -180,7 +183,7 @@ def _sae_settings(config: dict[str, Any]) -> str:
     return f"{where} · {recipe(config)} · d_sae {config['d_sae']:,}"
 
 
-_SETTINGS = {"sae_consistency": _sae_settings, **CAUSAL_SETTINGS, **REASONING_SETTINGS}
+_SETTINGS = {"sae_consistency": _sae_settings, **CAUSAL_SETTINGS, **REASONING_SETTINGS, **DENOISING_SETTINGS}
 
 
 def literal(text: str) -> str:

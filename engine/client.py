@@ -189,15 +189,14 @@ class Client(ExploreCalls):
         found: dict[str, Any] = self._json("POST", f"/runs/{run_id}/puzzle", json=body)
         return found
 
-    def denoise(self, run_id: str, prompt: str, **request: Any) -> dict[str, Any]:
-        """A prompt, or a span of a completion again, denoised by a policy of a finished sapo run.
+    def denoise(self, run_id: str | None, prompt: str, **request: Any) -> dict[str, Any]:
+        """A prompt, or a span of a completion again, denoised by a policy of a finished sapo run, or by the bundled base.
 
         `request` holds fields of `engine.studies.sapo.live_request.LiveRequest`; the answer is that of
         `engine.studies.sapo.live.answer`.
         """
-        found: dict[str, Any] = self._json(
-            "POST", f"/runs/{run_id}/denoise", json={"prompt": prompt, **request}
-        )
+        path = f"/runs/{run_id}/denoise" if run_id else "/denoise"
+        found: dict[str, Any] = self._json("POST", path, json={"prompt": prompt, **request})
         return found
 
     def claims(self, study: str) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Prompts denoised live: one warm child of the engine that holds policies of finished runs, and its route."""
+"""Prompts denoised live: one warm child of the engine that holds policies of finished runs, and its routes."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class Denoiser(WarmChild):
 
 
 def add_denoising(app: FastAPI, guarded: list[Any], scheduler: Scheduler, denoiser: Denoiser) -> None:
-    """Add the route that denoises a prompt, or a span of a completion again, with a policy of a finished run."""
+    """Add the routes that denoise a prompt, or a span of a completion again, with a finished run's policy or the bundled base."""
 
     @app.post("/runs/{run_id}/denoise", dependencies=guarded)
     def denoise(run_id: str, request: LiveRequest) -> dict[str, Any]:
@@ -30,3 +30,7 @@ def add_denoising(app: FastAPI, guarded: list[Any], scheduler: Scheduler, denois
         if not scheduler.is_done(run_id):
             raise UserError("run", f"{run_id} is {entry.state['state']}; wait until it is done.")
         return denoiser.ask({"folder": str(entry.directory), **request.model_dump()})
+
+    @app.post("/denoise", dependencies=guarded)
+    def denoise_bundled(request: LiveRequest) -> dict[str, Any]:
+        return denoiser.ask({"folder": None, **request.model_dump()})

@@ -35,6 +35,11 @@ OTHERS = {
         "Find a concept hierarchy",
         ":material/schema:",
     ),
+    "sapo": (
+        "A diffusion language model fills in its answer step by step: does each step do work, and is its trace the reason?",
+        "Reinforce a denoiser",
+        ":material/blur_on:",
+    ),
 }
 
 

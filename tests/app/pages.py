@@ -18,6 +18,8 @@ PAGES = {
         "causal_graph",
         "hierarchy",
         "recovery",
+        "denoising",
+        "refinement",
         "new",
         "jobs",
     )

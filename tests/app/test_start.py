@@ -20,6 +20,7 @@ class TestEmpty:
             "Bring your own SAE",
             "Draw a causal graph",
             "Find a concept hierarchy",
+            "Reinforce a denoiser",
         ]
         assert "No runs yet" in text_of(page)
 
@@ -27,7 +28,8 @@ class TestEmpty:
         assert "Start the tour" in text_of(open_page("consistency"))
 
     @pytest.mark.parametrize(
-        ("study", "page"), [("multimodal_causal", "causal_graph"), ("concept_hierarchy", "hierarchy")]
+        ("study", "page"),
+        [("multimodal_causal", "causal_graph"), ("concept_hierarchy", "hierarchy"), ("sapo", "denoising")],
     )
     def test_one_button_starts_each_other_study(
         self, engine: Client, monkeypatch: pytest.MonkeyPatch, study: str, page: str

@@ -22,6 +22,7 @@ from engine.studies.multimodal_causal.names import (
 
 Tables = Mapping[str, pa.Table]
 Values = NDArray[np.float64]
+WORLD = 11  # the stages and the rule for λ were developed on worlds 0 to 2
 MARGIN = 0.05
 PAIR, APART = ("a1", "a2"), "a3"
 PAIR_FLOOR = 2 * 2**0.5 / np.pi
@@ -119,12 +120,9 @@ def measure_dense(tables: list[Tables]) -> Measurement:
 
 
 def measure_order(tables: list[Tables]) -> Measurement:
-    """MCC on the sparse world less that on the dense one, seed by seed; that of the rich one must lie between."""
-    means = [scores(run, "mcc_spearman") for run in tables]
-    falls = means[0].mean() > means[1].mean() > means[2].mean()
-    return measurement(
-        means[0] - means[2], 0.0, float(means[2].mean()), lambda low, _: low > 0 and bool(falls)
-    )
+    """MCC on the sparse world less that on the dense one, seed by seed."""
+    sparse, dense = (scores(run, "mcc_spearman") for run in tables)
+    return measurement(sparse - dense, 0.0, float(dense.mean()), lambda low, _: low > 0)
 
 
 def measure_inseparable(tables: list[Tables]) -> Measurement:
@@ -167,7 +165,10 @@ def measure_textbook(tables: list[Tables]) -> Measurement:
     ]
     pc, _ = textbook.textbook_share(edges[edges["method"] == PC], loadings[of_pc])
     values = np.array([share for share, _ in found])
-    return measurement(values, float(np.mean([other for _, other in found])), pc, lambda low, _: low >= pc)
+    others = np.array([other for _, other in found])
+    return measurement(
+        values, float(others.mean()), pc, lambda low, _: low >= pc and mean_interval(values - others)[0] > 0
+    )
 
 
 def _of(edges: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -179,9 +180,14 @@ def world(*graphs: str, **config: Any) -> Callable[[str], list[dict[str, Any]]]:
 
     def runs(preset: str) -> list[dict[str, Any]]:
         base = preset if preset in ("tour", "paper") else "standard"
-        return [{"preset": base, "config": {"graph": graph, **config}} for graph in graphs]
+        fixed = {"world_seed": WORLD, **config}
+        return [{"preset": base, "config": {"graph": graph, **fixed}} for graph in graphs]
 
     return runs
+
+
+def _sparse_and_dense(preset: str) -> list[dict[str, Any]]:
+    return [*world("sparse")(preset), *world("dense", baselines=False)(preset)]
 
 
 def only(preset: str, **config: Any) -> Callable[[str], list[dict[str, Any]]]:
@@ -208,7 +214,7 @@ CLAIMS = (
         "The same with blocks of two latents, whose rotation floor is .90.",
         "Shown when the lower end of the 95 % interval over seeds is .95 or more and above the rotation floor.",
         "stage 1 alone",
-        world("sparse", n_latents=2),
+        world("sparse", n_latents=2, baselines=False),
         measure_components,
     ),
     _claim(
@@ -264,15 +270,15 @@ CLAIMS = (
         "With every edge between modalities present only blocks can be found: MCC on the dense world.",
         f"Shown when the interval's upper end is less than {MARGIN} above the rotation floor and that of R² lies above .9.",
         "the sparse world",
-        world("sparse", "dense"),
+        _sparse_and_dense,
         measure_dense,
     ),
     _claim(
         "sparser_is_better",
         "Components are found the better the sparser the graph: MCC on the sparse world less that on the dense one.",
-        "Shown when the 95 % interval over seeds lies above 0 and the mean of the rich world lies between the two.",
+        "Shown when the 95 % interval over seeds lies above 0.",
         "the dense world's MCC",
-        world("sparse", "rich", "dense"),
+        _sparse_and_dense,
         measure_order,
     ),
     _claim(
@@ -281,7 +287,7 @@ CLAIMS = (
         "Shown when the lower end of the interval is not above the floor of a rotated pair, while that of the component "
         "with links of its own is .95 or more.",
         "the component with links of its own",
-        world("inseparable", n_latents=3),
+        world("inseparable", n_latents=3, baselines=False),
         measure_inseparable,
     ),
     _claim(
@@ -295,7 +301,8 @@ CLAIMS = (
     _claim(
         "textbook_associations",
         "On NHANES 2017–2018 the graph over learnt latents shows associations that textbooks list: share of nine.",
-        f"{textbook.RULE} Shown when the 95 % interval over seeds is not below the share PC finds in the same rows.",
+        f"{textbook.RULE} Shown when the 95 % interval over seeds is not below the share PC finds in the same rows and "
+        "lies above the share of all other pairs of groups.",
         "PC on principal components",
         only("nhanes"),
         measure_textbook,

@@ -17,7 +17,8 @@ from engine.studies.multimodal_causal.prior import (
 from engine.studies.multimodal_causal.stages import Stage
 
 WARM_UP = 0.2
-LAYERS, FLOW_HIDDEN, PRIOR_HIDDEN = 3, 32, 16
+KEPT = 0.9
+LAYERS, FLOW_HIDDEN, PRIOR_HIDDEN = 5, 32, 16
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Components(Stage):
     ) -> None:
         self.name, self.train, self.validation, self.batches = name, train, validation, batches
         self.steps, self.learning_rate = steps, learning_rate
-        self.warm_up = round(WARM_UP * steps) if any(replica.sparsity for replica in replicas) else 0
+        self.warm_up = round(WARM_UP * steps) if start is None else 0
         self.replicas = replicas
         self.seeds = [replica.seed for replica in replicas]
         self.place = torch.tensor([list(seeds).index(seed) for seed in self.seeds])
@@ -98,13 +99,12 @@ def evaluate(parameters: Parameters, mask: Tensor, codes: Tensor) -> tuple[Tenso
     return likelihood, edge_strengths(parameters, mask, z, hidden)
 
 
-def choose_sparsity(likelihoods: Tensor, grid: Sequence[float]) -> int:
-    """Index of the λ of `grid` (rising) to use, from held-out log-likelihoods of the same rows (grid × rows).
+def choose_sparsity(likelihoods: Sequence[float], edgeless: float, grid: Sequence[float]) -> int:
+    """Index of the λ of `grid` to use, from the mean held-out log-likelihood of each λ's graph and that of no edges.
 
-    The sparsest λ that falls short of the best mean by at most one standard error of the paired difference.
+    The sparsest λ whose graph keeps at least KEPT of what the best one gains over no edges. A standard error would not
+    do: codes of stage 1 are never exact, so superfluous edges always buy a little likelihood.
     """
-    best = int(likelihoods.mean(dim=1).argmax())
-    shortfall = likelihoods[best] - likelihoods
-    error = shortfall.std(dim=1) / likelihoods.shape[1] ** 0.5
-    allowed = [i for i in range(len(grid)) if i == best or shortfall[i].mean() <= error[i]]
-    return max(allowed, key=lambda i: grid[i])
+    gains = [likelihood - edgeless for likelihood in likelihoods]
+    kept = [i for i, gain in enumerate(gains) if gain >= KEPT * max(gains)]
+    return max(kept or [gains.index(max(gains))], key=lambda i: grid[i])

@@ -27,7 +27,7 @@ SHUFFLES = 4
 class PriorFits(Stage):
     """Conditional priors alone, on fixed components `train` and `validation` (replicas × rows × components).
 
-    A replica is one resampled table: `seeds` names its seed, `sparsity` (replicas) its λ, `mask` (replicas × targets ×
+    A replica is one resampled table, fitted without a penalty: `seeds` names its seed, `mask` (replicas × targets ×
     sources) its allowed edges. `start` warms the parameters up; without it they start anew.
     """
 
@@ -37,13 +37,12 @@ class PriorFits(Stage):
         train: Tensor,
         validation: Tensor,
         seeds: Sequence[int],
-        sparsity: Tensor,
         mask: Tensor,
         batches: Batches,
         start: Parameters | None = None,
     ) -> None:
         self.name, self.train, self.validation, self.batches = name, train, validation, batches
-        self.seeds, self.sparsity, self.mask = seeds, sparsity, mask
+        self.seeds, self.mask = seeds, mask
         self.steps, self.learning_rate = STEPS, LEARNING_RATE
         draws = generators(name, [(seed, i) for i, seed in enumerate(seeds)])
         self.parameters = start or make_prior(draws, train.shape[-1], PRIOR_HIDDEN)
@@ -58,10 +57,8 @@ class PriorFits(Stage):
             return self._objective(self.validation), {}
 
     def _objective(self, z: Tensor) -> Tensor:
-        mean, hidden = conditional_mean(self.parameters, self.mask, z)
-        strengths = edge_strengths(self.parameters, self.mask, z, hidden)
-        likelihood = log_density(self.parameters, mean, z).mean(dim=1)
-        return -likelihood + self.sparsity * strengths.sum(dim=(1, 2))
+        mean, _ = conditional_mean(self.parameters, self.mask, z)
+        return -log_density(self.parameters, mean, z).mean(dim=1)
 
 
 def strengths_on(parameters: Parameters, mask: Tensor, z: Tensor) -> Tensor:

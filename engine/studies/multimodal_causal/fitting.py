@@ -25,7 +25,9 @@ from engine.studies.multimodal_causal.subspaces import Subspaces, encode
 
 COMPONENT_BATCH = 256
 FASTER = 2
-SPARSE_SHARE, REFIT_SHARE, REFIT_SLOWER = 0.6, 0.4, 3
+REFIT_SHARE, REFIT_SLOWER = 0.6, 3
+ACTIVE = 0.01
+PRIOR = ("inner", "inner_bias", "outer", "linear", "bias", "log_scale")
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,31 @@ class Fits:
     likelihoods: Tensor
     strengths: Tensor
 
+    def one(self, place: int) -> "Fits":
+        """One replica."""
+        found = slice(place, place + 1)
+        return Fits(self.replicas[found], self.take([place]), self.likelihoods[found], self.strengths[found])
+
     def take(self, places: Sequence[int]) -> Parameters:
         """Copies of the parameters of some replicas."""
         return {name: value[list(places)].detach().clone() for name, value in self.parameters.items()}
+
+
+def joined(fits: Sequence[Fits]) -> Fits:
+    """Several fits as one."""
+    return Fits(
+        [replica for one in fits for replica in one.replicas],
+        {name: torch.cat([one.parameters[name] for one in fits]) for name in fits[0].parameters},
+        torch.cat([one.likelihoods for one in fits]),
+        torch.cat([one.strengths for one in fits]),
+    )
 
 
 @dataclass(frozen=True)
 class Fitted:
     """Everything a run learnt. `sparse` and `refit` hold (seeds × grid) fits, seed by seed; `grid` begins with 0.
 
-    `chosen` (seeds) are places in the grid; `thresholds` (seeds × grid) decide which edges are drawn; `draws` are the
+    `chosen` (seeds) are places in the grid; `thresholds` (seeds) decide which edges are drawn; `draws` are the
     bootstraps' edge strengths (seeds × bootstraps × targets × sources); `baselines` maps a method to its latents of
     the held-out rows (seeds × modalities × rows × latents).
     """
@@ -94,11 +111,14 @@ def fit(session: Session, source: Source) -> Fitted:
     free = _components(session, codes, config)
     grid = (0.0, *config.lambda_grid)
     sparse = _sparse(session, codes, config, free, grid)
-    thresholds = _thresholds(session, codes, config, sparse, grid)
-    refit = _refit(session, codes, config, sparse, thresholds)
+    refit = _refit(session, codes, config, sparse)
     n = len(grid)
-    chosen = [choose_sparsity(refit.likelihoods[i * n : (i + 1) * n], grid) for i in range(len(codes.train))]
-    draws = _bootstraps(session, codes, config, sparse, grid, chosen)
+    means = refit.likelihoods.mean(dim=1).reshape(-1, n).tolist()
+    edgeless = _edgeless(session, codes, config, free).likelihoods.mean(dim=1).tolist()
+    chosen = [choose_sparsity(row, alone, grid) for row, alone in zip(means, edgeless, strict=True)]
+    thresholds = _thresholds(session, codes, config, sparse, n)
+    best = [i * n + level for i, level in enumerate(chosen)]
+    draws = _bootstraps(session, codes, config, sparse, refit, best, n)
     orders = [_order_of(replica.mask, config.n_latents) for replica in free.replicas]
     baselines = _baselines(session, source, config) if config.baselines else {}
     return Fitted(codes, grid, orders, sparse, refit, thresholds, chosen, draws, baselines)
@@ -180,14 +200,24 @@ def _order_of(mask: Tensor, n_latents: int) -> tuple[int, ...]:
 
 
 def _sparse(session: Session, codes: Codes, config: Config, free: Fits, grid: Sequence[float]) -> Fits:
-    """Every λ of the grid, each from the seed's best fit without sparsity."""
-    replicas, places = [], []
-    for place, replica in enumerate(free.replicas):
-        replicas += [Replica(replica.seed, weight, 0, replica.mask) for weight in grid]
-        places += [place] * len(grid)
-    steps = max(1, round(SPARSE_SHARE * config.component_steps))
+    """Every λ of the grid from random starts; the start with the lowest held-out objective. λ = 0 is `free`."""
+    weights = grid[1:]
+    replicas = [
+        Replica(one.seed, weight, restart, one.mask)
+        for one, weight, restart in product(free.replicas, weights, range(config.restarts))
+    ]
     rate = FASTER * config.learning_rate
-    return _fits(session, "sparsity", codes, replicas, steps, rate, free.take(places))
+    fits = _fits(session, "sparsity", codes, replicas, config.component_steps, rate)
+    penalty = torch.tensor([r.sparsity for r in replicas], device=fits.strengths.device)
+    objective = penalty * fits.strengths.sum(dim=(1, 2)) - fits.likelihoods.mean(dim=1)
+    best = objective.reshape(len(free.replicas), len(weights), config.restarts).argmin(dim=2)
+    both = [
+        free.one(place) if level == 0 else fits.one(
+            (place * len(weights) + level - 1) * config.restarts + int(best[place, level - 1])
+        )
+        for place, level in product(range(len(free.replicas)), range(len(grid)))
+    ]  # fmt: skip
+    return joined(both)
 
 
 def _all_components(fits: Fits, codes: Codes, part: str, places: Sequence[int], n_levels: int) -> Tensor:
@@ -197,31 +227,25 @@ def _all_components(fits: Fits, codes: Codes, part: str, places: Sequence[int], 
         return side_by_side(to_components(fits.take(places), chosen)[0])
 
 
-def _thresholds(
-    session: Session, codes: Codes, config: Config, sparse: Fits, grid: Sequence[float]
-) -> Tensor:
-    """Strength above which an edge is drawn, (seeds × grid)."""
-    n_seeds = len(session.run.seeds)
-    fixed = torch.full((n_seeds, len(grid)), config.edge_threshold)
+def _thresholds(session: Session, codes: Codes, config: Config, sparse: Fits, n_levels: int) -> Tensor:
+    """Strength above which an edge is drawn (seeds): the fixed one, or the null's where that is larger."""
+    seeds = session.run.seeds
+    fixed = torch.full((len(seeds),), config.edge_threshold)
     if not config.edge_null:
         return fixed
-    places = [i for i in range(len(sparse.replicas)) for _ in range(confidence.SHUFFLES)]
+    places = [i * n_levels for i in range(len(seeds)) for _ in range(confidence.SHUFFLES)]
     parts = []
     for part in ("train", "validation"):
-        z = _all_components(sparse, codes, part, places, len(grid))
+        z = _all_components(sparse, codes, part, places, n_levels)
         shuffled = [
-            confidence.shuffled_apart(table, config.n_latents, session.run.seeds[place // len(grid)], i)
+            confidence.shuffled_apart(table, config.n_latents, seeds[place // n_levels], i)
             for i, (table, place) in enumerate(zip(z, places, strict=True))
         ]
         parts.append(torch.stack(shuffled))
     stage = _prior_fits(session, "edge null", parts, sparse, places)
     found = confidence.strengths_on(session.train(stage), stage.mask, parts[0])
-    null = found.reshape(n_seeds, len(grid), -1)
-    allowed = stage.mask.reshape(null.shape) > 0
-    levels = [
-        [torch.quantile(null[i, j][allowed[i, j]], confidence.NULL_QUANTILE) for j in range(len(grid))]
-        for i in range(n_seeds)
-    ]
+    groups = zip(found.chunk(len(seeds)), stage.mask.chunk(len(seeds)), strict=True)
+    levels = [float(torch.quantile(null[mask > 0], confidence.NULL_QUANTILE)) for null, mask in groups]
     return torch.maximum(torch.tensor(levels), fixed)
 
 
@@ -233,44 +257,55 @@ def _prior_fits(
     places: Sequence[int],
     start: Parameters | None = None,
 ) -> confidence.PriorFits:
-    run = session.run
+    """Unpenalised priors over every allowed edge, one for each place."""
     replicas = [sparse.replicas[place] for place in places]
-    batches = Batches(parts[0].shape[1], confidence.BATCH_SIZE, list(range(len(places))), run.data_seed)
-    return confidence.PriorFits(
-        name,
-        parts[0],
-        parts[1],
-        [replica.seed for replica in replicas],
-        torch.tensor([replica.sparsity for replica in replicas], device=run.device),
-        torch.stack([replica.mask for replica in replicas]).to(run.device),
-        batches,
-        start,
+    batches = Batches(
+        parts[0].shape[1], confidence.BATCH_SIZE, list(range(len(places))), session.run.data_seed
     )
+    mask = torch.stack([replica.mask for replica in replicas]).to(session.run.device)
+    seeds = [replica.seed for replica in replicas]
+    return confidence.PriorFits(name, parts[0], parts[1], seeds, mask, batches, start)
 
 
-def _refit(session: Session, codes: Codes, config: Config, sparse: Fits, thresholds: Tensor) -> Fits:
-    """Each λ's graph without the penalty, from where the penalised fit ended."""
-    masks = (sparse.strengths.cpu() > thresholds.flatten()[:, None, None]).float()
+def _refit(session: Session, codes: Codes, config: Config, sparse: Fits) -> Fits:
+    """Each λ's active edges without the penalty, from where the penalised fit ended."""
+    active = (sparse.strengths.cpu() > max(config.edge_threshold, ACTIVE)).float()
     replicas = [
         Replica(replica.seed, 0.0, 0, mask * replica.mask)
-        for replica, mask in zip(sparse.replicas, masks, strict=True)
+        for replica, mask in zip(sparse.replicas, active, strict=True)
     ]
     steps = max(1, round(REFIT_SHARE * config.component_steps))
     rate = FASTER / REFIT_SLOWER * config.learning_rate
     return _fits(session, "refit", codes, replicas, steps, rate, sparse.take(range(len(replicas))))
 
 
+def _edgeless(session: Session, codes: Codes, config: Config, free: Fits) -> Fits:
+    """Every seed's fit without any edge: what the likelihood of a graph is measured from."""
+    replicas = [Replica(one.seed, 0.0, 0, torch.zeros_like(one.mask)) for one in free.replicas]
+    rate = FASTER * config.learning_rate
+    return _fits(session, "no edges", codes, replicas, config.component_steps, rate)
+
+
 def _bootstraps(
-    session: Session, codes: Codes, config: Config, sparse: Fits, grid: Sequence[float], chosen: Sequence[int]
+    session: Session,
+    codes: Codes,
+    config: Config,
+    sparse: Fits,
+    refit: Fits,
+    best: Sequence[int],
+    n_levels: int,
 ) -> Tensor:
-    """Edge strengths of priors fitted again on bootstrap rows, (seeds × bootstraps × targets × sources)."""
+    """Edge strengths of unpenalised priors on bootstrap rows, (seeds × bootstraps × targets × sources).
+
+    The components are those of the chosen refits (`best`), whose priors they start from; every allowed edge is free.
+    """
     seeds, n = session.run.seeds, config.n_bootstraps
     size = sparse.strengths.shape[1:]
     if not n:
         return torch.zeros(len(seeds), 0, *size)
-    places = [i * len(grid) + level for i, level in enumerate(chosen) for _ in range(n)]
+    places = [place for place in best for _ in range(n)]
     train, validation = (
-        _all_components(sparse, codes, part, places, len(grid)) for part in ("train", "validation")
+        _all_components(refit, codes, part, places, n_levels) for part in ("train", "validation")
     )
     drawn = torch.stack(
         [
@@ -278,11 +313,10 @@ def _bootstraps(
             for i, table in enumerate(train)
         ]
     )
-    prior = ("inner", "inner_bias", "outer", "linear", "bias", "log_scale")
-    start = {name: value for name, value in sparse.take(places).items() if name in prior}
+    start = {name: value for name, value in refit.take(places).items() if name in PRIOR}
     stage = _prior_fits(session, "bootstraps", (drawn, validation), sparse, places, start)
-    found = session.train(stage)
-    return confidence.strengths_on(found, stage.mask, drawn).reshape(len(seeds), n, *size).cpu()
+    found = confidence.strengths_on(session.train(stage), stage.mask, drawn)
+    return found.reshape(len(seeds), n, *size).cpu()
 
 
 def _baselines(session: Session, source: Source, config: Config) -> dict[str, Tensor]:
@@ -303,8 +337,12 @@ def _baselines(session: Session, source: Source, config: Config) -> dict[str, Te
     return found
 
 
-def conditional_strengths(fitted: Fitted, seed: int) -> Tensor:
-    """Edge strengths (targets × sources) of a seed: of the refitted graph, and of the penalised fit for pruned edges."""
-    place = fitted.place(seed, fitted.chosen[seed])
+def strengths_and_edges(fitted: Fitted, place: int) -> tuple[Tensor, Tensor]:
+    """Edge strengths and which edges are drawn (targets × sources each) of one replica of the path.
+
+    Strengths are the refitted graph's, and the penalised fit's for edges that were not active.
+    """
     kept = fitted.refit.replicas[place].mask > 0
-    return torch.where(kept, fitted.refit.strengths[place].cpu(), fitted.sparse.strengths[place].cpu())
+    refitted = fitted.refit.strengths[place].cpu()
+    strengths = torch.where(kept, refitted, fitted.sparse.strengths[place].cpu())
+    return strengths, kept & (refitted > fitted.thresholds[place // len(fitted.grid)])

@@ -13,7 +13,7 @@ from engine.run import Run, Stopped
 from engine.studies.multimodal_causal.components import side_by_side
 from engine.studies.multimodal_causal.config import Config
 from engine.studies.multimodal_causal.effects import Effects, Mechanisms
-from engine.studies.multimodal_causal.fitting import Fitted, conditional_strengths
+from engine.studies.multimodal_causal.fitting import Fitted, strengths_and_edges
 from engine.studies.multimodal_causal.names import NO_SPARSITY, OURS, PC, STAGE_ONE, TRUTH
 from engine.studies.multimodal_causal.pc import PcGraph, pc_graph
 from engine.studies.multimodal_causal.scoring import (
@@ -107,16 +107,15 @@ class Results:
 
     def _edges(self, place: int, ours: Latents, dense: Latents) -> None:
         fitted = self.fitted
-        level = fitted.chosen[place]
-        at, at_zero = fitted.place(place, level), fitted.place(place, 0)
+        at, at_zero = fitted.place(place, fitted.chosen[place]), fitted.place(place, 0)
         allowed = fitted.sparse.replicas[at].mask.numpy() > 0
-        strengths = conditional_strengths(fitted, place).numpy()
-        present = fitted.refit.replicas[at].mask.numpy() > 0
         draws = fitted.draws[place].numpy()
-        shares = (draws > float(fitted.thresholds[place, level])).mean(axis=0) if len(draws) else None
-        self._edge_rows(ours, allowed, strengths, present, shares)
-        free = fitted.refit.replicas[at_zero].mask.numpy() > 0
-        self._edge_rows(dense, allowed, fitted.sparse.strengths[at_zero].cpu().numpy(), free, None)
+        shares = (draws > float(fitted.thresholds[place])).mean(axis=0) if len(draws) else None
+        strengths, present = strengths_and_edges(fitted, at)
+        self._edge_rows(ours, allowed, strengths.numpy(), present.numpy(), shares)
+        penalised = fitted.sparse.strengths[at_zero].cpu()
+        free = penalised > fitted.thresholds[place]
+        self._edge_rows(dense, allowed, penalised.numpy(), free.numpy() & allowed, None)
 
     def _edge_rows(
         self,
@@ -147,7 +146,7 @@ class Results:
         fitted = self.fitted
         for level, weight in enumerate(fitted.grid):
             at = fitted.place(place, level)
-            present = fitted.refit.replicas[at].mask.numpy() > 0
+            present = strengths_and_edges(fitted, at)[1].numpy()
             values = standardised(flat(fitted.heldout(fitted.refit, at)))
             latents = identify(self.source, seed, OURS, values, self.config.n_latents, None)
             scores = against_truth(self.source, latents, present)

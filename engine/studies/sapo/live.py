@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data.files import read_json
 from engine.errors import UserError
-from engine.studies.sapo.base_models import weights_name
+from engine.studies.sapo.base_models import BUNDLED, weights_name
 from engine.studies.sapo.config import Config
 from engine.studies.sapo.evaluation import remask, rollout_row, step_rows
 from engine.studies.sapo.live_request import LiveRequest
@@ -24,10 +24,13 @@ from engine.warm_child import serve
 
 
 @lru_cache(maxsize=8)
-def open_policy(directory: Path, seed: int, arm: str) -> tuple[Config, Policy]:
-    """Config and policy of a finished run. Raises UserError where it holds no such weights."""
+def open_policy(directory: Path | None, seed: int, arm: str) -> tuple[Config, Policy]:
+    """Config and policy of a finished run; without one the bundled base. Raises UserError where there are no such weights."""
     from safetensors.torch import load_file
 
+    if directory is None:
+        config = Config(**read_json(BUNDLED.with_suffix(".json"))["config"])
+        return config, load(blank_policy(config), load_file(BUNDLED)).eval()
     config = Config(**read_json(directory / "config.json")["config"])
     path = directory / "tensors" / f"{weights_name(seed, arm)}.safetensors"
     if not path.exists():
@@ -37,7 +40,7 @@ def open_policy(directory: Path, seed: int, arm: str) -> tuple[Config, Policy]:
 
 
 @torch.no_grad()
-def answer(directory: Path, request: LiveRequest) -> dict[str, Any]:
+def answer(directory: Path | None, request: LiveRequest) -> dict[str, Any]:
     """Denoise as asked; {"steps": rows like `sapo_tokens`, "rollout": its scores, "success", "tries"}. Raises UserError."""
     config, policy = open_policy(directory, request.seed, request.arm)
     sampler = Sampler(_changed(config, request), config.make_task(), policy)
@@ -89,7 +92,12 @@ def _span(span: list[int], length: int) -> list[int]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    serve(lambda message: answer(Path(message.pop("folder")), LiveRequest(**message)), "prompt")
+    serve(_answer_message, "prompt")
+
+
+def _answer_message(message: dict[str, Any]) -> dict[str, Any]:
+    folder = message.pop("folder")
+    return answer(Path(folder) if folder else None, LiveRequest(**message))
 
 
 if __name__ == "__main__":
