@@ -114,3 +114,10 @@ def test_a_changed_table_is_another_run(table: Path) -> None:
     assert table_identity(config) != before
     with pytest.raises(UserError):
         table_identity(Config(**{**config.model_dump(), "table": "absent.csv"}))
+
+
+def test_a_map_that_does_not_fit_the_table_is_refused_before_a_run_is_queued(tmp_path: Path) -> None:
+    table = tmp_path / "own.csv"
+    table.write_text("x,y\n1,2\n2,1\n")
+    with pytest.raises(UserError, match="nope"):
+        table_identity(Config(source="table", table=str(table), modalities="a: x; b: nope"))

@@ -158,17 +158,24 @@ def _phenotypes(name: str) -> tuple[pd.DataFrame, dict[str, str]]:
     return found.frame, found.modalities
 
 
-def _user_table(config: Config) -> tuple[pd.DataFrame, dict[str, str]]:
-    from data.user_tables import column_names, read_column_map, read_table
+def _modality_of(config: Config) -> dict[str, str]:
+    """Column → modality of a user's table, from its header alone. Raises UserError."""
+    from data.user_tables import column_names, read_column_map
 
     try:
         columns = column_names(config.table)
     except ValueError as error:
         raise UserError("table", str(error)) from error
     try:
-        modality_of = read_column_map(config.modalities, columns)
+        return read_column_map(config.modalities, columns)
     except ValueError as error:
         raise UserError("modalities", str(error)) from error
+
+
+def _user_table(config: Config) -> tuple[pd.DataFrame, dict[str, str]]:
+    from data.user_tables import read_table
+
+    modality_of = _modality_of(config)
     try:
         return read_table(config.table, list(modality_of)), modality_of
     except ValueError as error:
@@ -195,18 +202,16 @@ def _user_graph(config: Config, modality_of: dict[str, str]) -> nx.DiGraph | Non
 
 
 def table_identity(config: Config) -> str:
-    """A hash of a user's files, part of the run's identity; empty for other sources. Raises UserError."""
+    """A hash of a user's files, part of the run's identity; empty for other sources.
+
+    Raises UserError for files that cannot be used, before a run is queued for them.
+    """
     if config.source != "table":
         return ""
+    _user_graph(config, _modality_of(config))
     digests = []
-    for name, text in (
-        ("table", config.table),
-        ("modalities", config.modalities),
-        ("true_graph", config.true_graph),
-    ):
+    for text in (config.table, config.modalities, config.true_graph):
         path = Path(text).expanduser()
-        if name == "table" and not path.is_file():
-            raise UserError("table", f"{path} is not a file; give the path of a CSV or Parquet table.")
         digests.append(sha256_file(path) if text and _is_file(path) else "")
     return ":".join(digests)
 
