@@ -249,7 +249,11 @@ def images_of(config: Config, seed: int, energies: Literal["natural", "equal"]) 
     """The images of a seed; digits are the same for all."""
     from data.concept_images import blob_stripes, digits
 
-    return digits() if config.images == "digits" else blob_stripes(IMAGES, energies, stream("concept images", seed))
+    return (
+        digits()
+        if config.images == "digits"
+        else blob_stripes(IMAGES, energies, stream("concept images", seed))
+    )
 
 
 def _train_one(run: Run, diffusion: Any, before: int, total: int, state: dict[str, Any]) -> None:
