@@ -15,7 +15,7 @@ from analyses.streams import stream_seed
 from engine.studies.multimodal_causal.source import Source
 
 Floats = NDArray[np.float64]
-R2_ROWS = 700
+R2_ROWS, R2_SHARE = 700, 6
 NULL_DRAWS = 20
 FLOOR_DRAWS = 1_000
 ALL = "all"
@@ -125,6 +125,7 @@ def _score(
     block = slice(place * n_latents, (place + 1) * n_latents)
     own = latents.values[:, block]
     rng = np.random.default_rng(stream_seed("recovery scores", latents.seed, place))
+    n_rows = min(R2_ROWS, len(source.train[modality]) // R2_SHARE)
     row: dict[str, Any] = dict.fromkeys(
         ("mcc_pearson", "mcc_spearman", "mcc_null", "mcc_rotation_floor", "r2_true_from_learnt")
     )
@@ -132,7 +133,7 @@ def _score(
     row |= {"seed": latents.seed, "method": latents.method, "modality": modality}
     if full:
         others = np.delete(latents.values, np.r_[block], axis=1)
-        row["cross_modal_r2"] = block_r2(own, others, rng, R2_ROWS)
+        row["cross_modal_r2"] = block_r2(own, others, rng, n_rows)
     if source.latents is None:
         return row
     true = source.latents[:, source.blocks[modality]]
@@ -142,9 +143,9 @@ def _score(
         "mcc_spearman": mean_correlation(true, own, "spearman").value,
         "mcc_null": float(np.mean([mean_correlation(true, other, "spearman").value for other in shuffled])),
         "mcc_rotation_floor": _floor(true.shape[1]),
-        "r2_true_from_learnt": block_r2(true, own, rng, R2_ROWS) if blocks else None,
-        "r2_learnt_from_true": block_r2(own, true, rng, R2_ROWS) if full else None,
-        "r2_null": block_r2(true, shuffled[0], rng, R2_ROWS // 2) if full else None,
+        "r2_true_from_learnt": block_r2(true, own, rng, n_rows) if blocks else None,
+        "r2_learnt_from_true": block_r2(own, true, rng, n_rows) if full else None,
+        "r2_null": block_r2(true, shuffled[0], rng, n_rows // 2) if full else None,
     }
 
 
