@@ -10,8 +10,7 @@ run: $(READY)
 	@$(VENV)/bin/concordance up
 
 test: lint
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --ignore-glob='*_browser.py'
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests/app/test_*browser.py
+	@$(VENV)/bin/python -m pytest
 
 lint: $(READY)
 	@$(VENV)/bin/ruff check .
