@@ -4,10 +4,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from engine.errors import UserError
 from engine.scheduler import Scheduler
 from engine.studies.sapo.live_request import LiveRequest
-from engine.warm_child import WarmChild
+from engine.warm_child import WarmChild, finished_run
 
 STUDY = "sapo"
 
@@ -24,12 +23,8 @@ def add_denoising(app: FastAPI, guarded: list[Any], scheduler: Scheduler, denois
 
     @app.post("/runs/{run_id}/denoise", dependencies=guarded)
     def denoise(run_id: str, request: LiveRequest) -> dict[str, Any]:
-        entry = scheduler.get(run_id)
-        if entry.record["study"] != STUDY:
-            raise UserError("run", f"{run_id} is a run of {entry.record['study']}; choose one of {STUDY}.")
-        if not scheduler.is_done(run_id):
-            raise UserError("run", f"{run_id} is {entry.state['state']}; wait until it is done.")
-        return denoiser.ask({"folder": str(entry.directory), **request.model_dump()})
+        folder = finished_run(scheduler, run_id, STUDY)
+        return denoiser.ask({"folder": str(folder), **request.model_dump()})
 
     @app.post("/denoise", dependencies=guarded)
     def denoise_bundled(request: LiveRequest) -> dict[str, Any]:

@@ -5,9 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.errors import UserError
 from engine.scheduler import Scheduler
-from engine.warm_child import WarmChild
+from engine.warm_child import WarmChild, finished_run
 
 STUDY = "sr2"
 
@@ -34,9 +33,5 @@ def add_puzzles(app: FastAPI, guarded: list[Any], scheduler: Scheduler, solver: 
 
     @app.post("/runs/{run_id}/puzzle", dependencies=guarded)
     def solve_puzzle(run_id: str, request: PuzzleRequest) -> dict[str, Any]:
-        entry = scheduler.get(run_id)
-        if entry.record["study"] != STUDY:
-            raise UserError("run", f"{run_id} is a run of {entry.record['study']}; choose one of {STUDY}.")
-        if not scheduler.is_done(run_id):
-            raise UserError("run", f"{run_id} is {entry.state['state']}; wait until it is done.")
-        return solver.ask({"folder": str(entry.directory), **request.model_dump()})
+        folder = finished_run(scheduler, run_id, STUDY)
+        return solver.ask({"folder": str(folder), **request.model_dump()})

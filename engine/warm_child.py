@@ -8,9 +8,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import UserError
+
+if TYPE_CHECKING:
+    from engine.scheduler import Scheduler
 
 IDLE = 900  # seconds without a request after which the child ends
 SECONDS = 60  # for one answer, loading libraries included
@@ -64,6 +68,16 @@ class WarmChild:
             self._child.kill()
             self._child.wait()
         self._child = None
+
+
+def finished_run(scheduler: "Scheduler", run_id: str, study: str) -> Path:
+    """The folder of a finished run of `study`. Raises UserError for another study's run or an unfinished one."""
+    entry = scheduler.get(run_id)
+    if entry.record["study"] != study:
+        raise UserError("run", f"{run_id} is a run of {entry.record['study']}; choose one of {study}.")
+    if not scheduler.is_done(run_id):
+        raise UserError("run", f"{run_id} is {entry.state['state']}; wait until it is done.")
+    return entry.directory
 
 
 def serve(answer: Callable[[Message], Message], field: str) -> None:
