@@ -10,7 +10,7 @@ run: $(READY)
 	@$(VENV)/bin/concordance up
 
 test: lint
-	@$(VENV)/bin/python -m pytest
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	@$(VENV)/bin/ruff check .

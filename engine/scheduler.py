@@ -380,8 +380,7 @@ def command(record: dict[str, Any]) -> str:
     """The command line that asks for this very run."""
     study = JOBS[record["study"]]
     preset = record["preset"]
-    defaults = {name: field.default for name, field in study.Config.model_fields.items()}
-    values = study.Config.model_construct(**{**defaults, **(study.presets[preset] if preset else {})})
+    values = study.Config.model_construct(**(study.presets[preset] if preset else {}))
     base = values.model_dump(mode="json")
     words = ["concordance", "run", study.name, *(["--preset", preset] if preset else [])]
     seeds = record["seeds"]
