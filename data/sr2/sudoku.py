@@ -1,8 +1,8 @@
 """Sudoku of 4, 6 and 9 a side: puzzles whose one solution is proved, graded, and split by the class of the solved grid.
 
 A class is what the symmetries of Sudoku make of one solved grid; the training augmentation draws from the same group,
-so no augmented training puzzle can share a class with a held-out one. At 4×4 the whole group knows two classes only;
-there the group is relabelling of the digits, and the 288 grids fall into 12 classes.
+so no augmented training puzzle can share a class with a held-out one. At 4×4 the symmetries know two classes only; there a
+class is one of the 288 solved grids and nothing is augmented, so renamed copies of a held-out grid may be trained on.
 """
 
 from dataclasses import dataclass
@@ -118,14 +118,14 @@ def symmetries(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """`n` random symmetries: `cells` (n × cells), which cell each one reads, and `digits` (n × side + 1), what it becomes.
 
-    Digits are relabelled; above 4×4 also bands, rows of a band, stacks, columns of a stack, and, where boxes are
-    square, rows and columns change places.
+    Digits are relabelled; bands, rows of a band, stacks, columns of a stack, and, where boxes are square, rows and columns
+    change places. At 4×4 nothing is: every grid is a class of its own.
     """
     side = box[0] * box[1]
+    if side == 4:
+        return np.tile(np.arange(side**2), (n, 1)), np.tile(np.arange(side + 1), (n, 1))
     digits = np.zeros((n, side + 1), dtype=np.int64)
     digits[:, 1:] = generator.random((n, side)).argsort(axis=1) + 1
-    if side == 4:
-        return np.tile(np.arange(side**2), (n, 1)), digits
     rows, columns = (_lines(side // thick, thick, n, generator) for thick in box)
     cells = rows[:, :, None] * side + columns[:, None, :]
     if box[0] == box[1]:
@@ -144,16 +144,14 @@ def _lines(groups: int, thick: int, n: int, generator: np.random.Generator) -> N
 def grid_class(grid: Boards, box: tuple[int, int]) -> bytes:
     """A key that all grids of a class share.
 
-    4×4: the grid with digits named in order of appearance. Larger: cycle types of the permutations that lead from
+    4×4: the grid itself. Larger: cycle types of the permutations that lead from
     one line to another (and from one digit's places to another's), which no symmetry changes; two classes may share a
     key, then they go to the same split.
     """
     side = box[0] * box[1]
     square = grid.reshape(side, side) - 1
     if side == 4:
-        names = np.empty(side, dtype=np.int64)
-        names[square[0]] = np.arange(side)
-        return bytes(names[square].astype(np.uint8))
+        return bytes(square.astype(np.uint8))
     places = square.argsort(axis=1)
     columns = square.T.argsort(axis=1)
     by_digit = np.empty_like(square)

@@ -142,7 +142,7 @@ def test_every_model_and_mazes_train_and_leave_their_tables(tmp_path: Path, chan
 def test_it_learns_what_a_small_net_can(tmp_path: Path) -> None:
     """Easy boards (14 of 16 cells given): the open cells follow from one row or column."""
     folder = finished(
-        tmp_path / "run", [0], clues=13, n_train=200, n_steps=240, d_model=32, d_inner=64, batch_size=16,
+        tmp_path / "run", [0], clues=13, n_train=2_000, n_steps=240, d_model=32, d_inner=64, batch_size=16,
         learning_rate=3e-3, warmup_steps=20, evaluations=4, ema=0.9,
     )  # fmt: skip
     losses = table(folder, "metrics").query("name == 'loss'").sort_values("step")["value"]

@@ -114,10 +114,10 @@ CLAIMS = (
         name="four_by_four",
         sentence=f"SR² solves 4×4 Sudokus with 6 clues. {POINTS}; it checks the trainer and cannot tell models apart.",
         paper="not in the paper",
-        rule="Shown when the mean is at least 0.85 and the lower end of the interval over seeds at least 0.7.",
+        rule="Shown when the mean is at least 0.99 and the lower end of the interval over seeds at least 0.97.",
         baseline_name="a feed-forward transformer with as many parameters (1 layer), equal compute",
-        runs=runs("tour", {}, ARMS["feed-forward, 1 layer"]),
-        measure=level(0.85, 0.7),
+        runs=runs("four", {}, ARMS["feed-forward, 1 layer"]),
+        measure=level(0.99, 0.97),
     ),
     Claim(
         name="four_by_four_above_feed_forward",
@@ -125,7 +125,7 @@ CLAIMS = (
         paper="66.6 against 1.2 % on Sudoku-Extreme (with 8 times fewer parameters)",
         rule=f"{ABOVE} and its mean is at least 0.3.",
         baseline_name="a feed-forward transformer with as many parameters (1 layer), equal compute",
-        runs=runs("tour", {}, ARMS["feed-forward, 1 layer"]),
+        runs=runs("four", {}, ARMS["feed-forward, 1 layer"]),
         measure=difference(0.3),
     ),
     Claim(
@@ -135,7 +135,7 @@ CLAIMS = (
         paper="not given",
         rule=f"{ABOVE} and its mean is at least 0.1.",
         baseline_name="SR² compared after the last block only, with as many optimiser steps",
-        runs=runs("tour", {}, {**ARMS["no alignment"], "budget": "steps", "n_steps": 826}),
+        runs=runs("tour", {}, {**ARMS["no alignment"], "budget": "steps", "n_steps": 413}),
         measure=difference(0.1),
     ),
     Claim(

@@ -2,19 +2,24 @@
 
 from typing import Any
 
+FOUR: dict[str, Any] = {
+    "side": 4,
+    "clues": 6,
+    "n_train": 8_000,
+    "n_validation": 256,
+    "n_test": 256,
+    "blocks": 4,
+    "teraflops": 1.0,
+    "batch_size": 128,
+    "learning_rate": 2e-3,
+    "evaluations": 10,
+    "checkpoint_every": 100,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
-    "tour": {
-        "side": 4,
-        "clues": 6,
-        "blocks": 4,
-        "teraflops": 1.0,
-        "n_validation": 128,
-        "n_test": 256,
-        "evaluations": 10,
-        "checkpoint_every": 100,
-        "learning_rate": 2e-3,
-    },
+    "tour": FOUR,
     "standard": {},
+    "four": {**FOUR, "teraflops": 4.0, "n_test": 1_000},
     "six_ten_clues": {"clues": 10, "teraflops": 12.0},
     "nine": {
         "side": 9,
@@ -22,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "d_model": 96,
         "d_inner": 256,
         "batch_size": 32,
-        "teraflops": 40.0,
+        "teraflops": 24.0,
     },
     "maze": {"puzzle": "maze", "side": 11, "batch_size": 32, "teraflops": 15.0},
     "paper": {
