@@ -22,6 +22,8 @@ LIVE_METRICS = {
     "info_nce": "Contrastive loss (InfoNCE)",
     "held_out_log_likelihood": "Held-out log-likelihood (per row)",
     "jacobian_l1": "Strength of all links together",
+    "skeleton_f1_on_true_states": "Skeleton F1 (true states)",
+    "skeleton_f1_on_estimated_states": "Skeleton F1 (estimated states)",
 }
 
 
@@ -122,7 +124,7 @@ def training_curves(rows: Frame, metric: str) -> go.Figure:
             customdata=[[int(step), None if pd.isna(seed) else int(seed)] for step in part["step"]],
             hovertemplate="step %{x:,}<br>%{y:.4g}<extra>%{fullData.name}</extra>",
         )
-    label = LIVE_METRICS.get(metric, plain(metric))
+    label = LIVE_METRICS.get(metric, plain(metric.replace("_", " ").capitalize()))
     positive = min(min(trace.y) for trace in figure.data) > 0
     wide = positive and max(max(trace.y) for trace in figure.data) > 30 * min(
         min(trace.y) for trace in figure.data
