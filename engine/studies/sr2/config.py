@@ -160,7 +160,7 @@ class Config(StudyConfig):
         default="compute",
     )
     teraflops: float = form_field(
-        "Training compute of a seed, in 10¹² floating-point operations (a core does about 2 a minute).",
+        "Training compute of a seed, in 10¹² floating-point operations (a core does about 1.5 a minute).",
         group="Training",
         default=8.0,
         unit="TFLOP",

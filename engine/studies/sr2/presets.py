@@ -18,18 +18,18 @@ FOUR: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tour": FOUR,
-    "standard": {},
+    "standard": {"teraflops": 6.0},
     "four": {**FOUR, "teraflops": 4.0, "n_test": 1_000},
-    "six_ten_clues": {"clues": 10, "teraflops": 12.0},
+    "six_ten_clues": {"clues": 10, "teraflops": 9.0},
     "nine": {
         "side": 9,
         "clues": 40,
         "d_model": 96,
         "d_inner": 256,
         "batch_size": 32,
-        "teraflops": 24.0,
+        "teraflops": 10.0,
     },
-    "maze": {"puzzle": "maze", "side": 11, "batch_size": 32, "teraflops": 15.0},
+    "maze": {"puzzle": "maze", "side": 11, "batch_size": 32, "teraflops": 9.0},
     "paper": {
         "side": 9,
         "clues": 24,
