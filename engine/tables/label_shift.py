@@ -1,0 +1,95 @@
+"""Tables of performative label shift (study label_shift). A `round` counts from 0; shares and accuracies are 0 to 1."""
+
+import pyarrow as pa
+
+from engine.tables.common import BOOL, F64, I64, STR
+
+LABEL_SHIFT: dict[str, dict[str, pa.DataType]] = {
+    # One row per arm and round. "before" is with the correction of the round before; losses in nats.
+    "shift_rounds": {
+        "seed": I64,
+        "arm": STR,
+        "round": I64,
+        "backbone": STR,
+        "swapped": BOOL,
+        "accuracy": F64,
+        "accuracy_before": F64,
+        "nll": F64,
+        "nll_before": F64,
+        "nll_oracle": F64,
+        "nll_exact": F64,
+        "excess_nll": F64,
+        "excess_nll_before": F64,
+        "kl": F64,
+        "shift": F64,
+    },
+    "shift_classes": {
+        "seed": I64,
+        "arm": STR,
+        "round": I64,
+        "class": I64,
+        "p_true": F64,
+        "p_forecast": F64,
+        "class_accuracy": F64,
+        "marginal": F64,
+        "rows": I64,
+    },
+    "shift_backbones": {
+        "seed": I64,
+        "backbone": STR,
+        "role": STR,
+        "temperature": F64,
+        "accuracy": F64,
+        "nll": F64,
+        "nll_unscaled": F64,
+        "ece": F64,
+        "ece_unscaled": F64,
+    },
+    "shift_calibration": {
+        "seed": I64,
+        "backbone": STR,
+        "scaled": BOOL,
+        "confidence": F64,
+        "accuracy": F64,
+        "weight": F64,
+    },
+    "shift_data": {"class": I64, "name": STR, "split": STR, "rows": I64},
+    # d log p_target / dS_source, less its mean over targets; `spread`: standard deviation of S_source in the rounds behind it.
+    "shift_mechanism": {
+        "seed": I64,
+        "target": I64,
+        "source": I64,
+        "learnt": F64,
+        "truth": F64,
+        "spread": F64,
+    },
+    "shift_recovery": {
+        "seed": I64,
+        "correlation": F64,
+        "null": F64,
+        "null_high": F64,
+        "slope": F64,
+        "fitted_tau": F64,
+    },
+    "shift_agreement": {"seed_a": I64, "seed_b": I64, "correlation": F64, "null": F64, "null_high": F64},
+    "shift_few": {"seed": I64, "method": STR, "pairs": I64, "kl": F64},
+    "shift_choices": {
+        "seed": I64,
+        "round": I64,
+        "candidate": STR,
+        "present": F64,
+        "by_adapter": F64,
+        "by_fit": F64,
+        "revealed": F64,
+        "revealed_nll": F64,
+    },
+    "shift_choice_classes": {
+        "seed": I64,
+        "round": I64,
+        "candidate": STR,
+        "class": I64,
+        "class_accuracy": F64,
+        "p_forecast": F64,
+        "p_revealed": F64,
+    },
+}
