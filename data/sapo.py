@@ -4,18 +4,18 @@ Each has a vocabulary of its own whose last token is the mask, a prompt and a co
 computed by rule. The first two ask for a worked trace before the answer; in a share of their training examples the trace
 is filler ("we we we …") with the right answer all the same, which is the failure Figure 1 of arXiv 2510.01544 shows, here
 by construction. Countdown answers are evaluated in exact rationals. Prompts are split by a hash (chain, Countdown: numbers
-and target) or by solved grid up to renaming its digits (Sudoku), never by example.
+and target) or by solved grid (Sudoku), never by example.
 """
 
 import ast
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from itertools import permutations, product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ MASK, JUNK = "<mask>", "we"
 OPERATORS = ("+", "-", "*")
 HELD_OUT_SHARE = 20  # one bucket in twenty each for validation and test
 FORMAT_REWARD = 0.1
-VALIDATION_CLASSES, TEST_CLASSES = (2, 7), (4, 9)
+HELD_OUT_GRIDS = 43
 _EXPRESSION = re.compile(r"[0-9+\-*/() ]{1,200}")
 
 
@@ -58,7 +58,10 @@ class Scores:
 
 
 class Task(ABC):
-    """`trace` and `answer` are the positions of a completion that hold them."""
+    """`trace` and `answer` are the positions of a completion that hold them, `parts` named spans where no trace has a place.
+
+    `is_text` says that prompts and completions are a language model's tokens.
+    """
 
     name: str
     vocabulary: tuple[str, ...]
@@ -66,6 +69,8 @@ class Task(ABC):
     completion_length: int
     trace: range = range(0)
     answer: range = range(0)
+    parts: Mapping[str, Sequence[int]] = {}
+    is_text = False
 
     @property
     def mask(self) -> int:
@@ -82,6 +87,19 @@ class Task(ABC):
     def text(self, tokens: Ints) -> str:
         """Tokens of one sequence with spaces between."""
         return " ".join(self.vocabulary[token] for token in tokens)
+
+    def word(self, token: int) -> str:
+        """One token as it is shown."""
+        return self.vocabulary[token]
+
+    def units(self, completion: Ints) -> list[Any]:
+        """What repetition is counted among: the tokens of the trace, or all of the completion (L) without one."""
+        traced: list[int] = completion[self.trace.start : self.trace.stop or None].tolist()
+        return traced
+
+    def counted(self, completions: Ints) -> NDArray[np.bool_]:
+        """Which tokens (n × L) the policy loss is a mean over."""
+        return np.ones(completions.shape, dtype=bool)
 
     def ids(self, text: str, length: int) -> Ints:
         """Token ids of `length` words. Raises ValueError with a sentence that names the first wrong word."""
@@ -128,7 +146,7 @@ class Chain(Task):
 
     def examples(self, rng: np.random.Generator, n: int, split: Split) -> Examples:
         prompts = _of_split(lambda: self._prompts(rng, 2 * n), self._keys, n, split)
-        trace = self._trace(prompts)
+        trace = self.results(prompts)
         bar = np.full((n, 1), self.vocabulary.index("|"))
         return Examples(prompts, np.hstack([trace, bar, trace[:, -1:]]))
 
@@ -140,7 +158,8 @@ class Chain(Task):
     def _keys(self, prompts: Ints) -> Ints:
         return prompts @ 16 ** np.arange(self.prompt_length)
 
-    def _trace(self, prompts: Ints) -> Ints:
+    def results(self, prompts: Ints) -> Ints:
+        """Every intermediate result (n × K) of chains (n × P)."""
         value, steps = prompts[:, 0], []
         for step in range(self.length):
             value = _apply(prompts[:, 1 + 2 * step] - 10, value, prompts[:, 2 + 2 * step]) % 10
@@ -148,7 +167,7 @@ class Chain(Task):
         return np.stack(steps, axis=1)
 
     def scores(self, prompts: Ints, completions: Ints) -> Scores:
-        truth = self._trace(prompts)
+        truth = self.results(prompts)
         right = (completions[:, -1] == truth[:, -1]).astype(np.float64)
         valid = (completions[:, : self.length] == truth).all(axis=1) & (right == 1)
         return Scores(right, right, right, right, self.junk(completions), valid.astype(np.float64))
@@ -224,12 +243,13 @@ class Sudoku(Task):
     vocabulary = (*map(str, range(5)), MASK)
     prompt_length, completion_length = 16, 16
     answer = range(16)
+    parts: Mapping[str, Sequence[int]] = {f"row {row + 1}": range(4 * row, 4 * row + 4) for row in range(4)}
 
     def __init__(self, blanks: int) -> None:
         self.blanks = blanks
 
     def examples(self, rng: np.random.Generator, n: int, split: Split) -> Examples:
-        grids = solved_grids()[np.isin(grid_classes(), _classes(split))]
+        grids = grids_of(split)
         prompts: list[Ints] = []
         solutions: list[Ints] = []
         while sum(map(len, prompts)) < n:
@@ -242,7 +262,7 @@ class Sudoku(Task):
         return Examples(np.concatenate(prompts)[:n], np.concatenate(solutions)[:n])
 
     def scores(self, prompts: Ints, completions: Ints) -> Scores:
-        solution = solved_grids()[_solutions(prompts).argmax(axis=1)]
+        solution = solutions_of(prompts)
         blank = prompts == 0
         right = completions == solution
         cell = (right & blank).sum(axis=1) / np.maximum(blank.sum(axis=1), 1)
@@ -275,20 +295,17 @@ def solved_grids() -> Ints:
 
 
 @cache
-def grid_classes() -> Ints:
-    """The class of each solved grid (288) up to renaming its digits: 0 … 11."""
-    grids = solved_grids()
-    renamed = np.zeros((len(grids), 5), dtype=np.int64)
-    np.put_along_axis(renamed, grids[:, :4], np.arange(1, 5)[None], axis=1)
-    names = np.take_along_axis(renamed, grids, axis=1)
-    return np.unique(names, axis=0, return_inverse=True)[1].reshape(-1)
+def grids_of(split: Split) -> Ints:
+    """The solved grids of a split (202, 43 and 43 of the 288), in an order fixed by a hash."""
+    grids = solved_grids()[np.argsort(_hash(np.arange(288)))]
+    ends = {"validation": (0, HELD_OUT_GRIDS), "test": (HELD_OUT_GRIDS, 2 * HELD_OUT_GRIDS)}
+    first, last = ends.get(split, (2 * HELD_OUT_GRIDS, len(grids)))
+    return grids[first:last]
 
 
-def _classes(split: Split) -> list[int]:
-    held_out = {"validation": VALIDATION_CLASSES, "test": TEST_CLASSES}
-    if split in held_out:
-        return list(held_out[split])
-    return [number for number in range(12) if number not in (*VALIDATION_CLASSES, *TEST_CLASSES)]
+def solutions_of(puzzles: Ints) -> Ints:
+    """The first solution (n × 16) of each puzzle (n × 16)."""
+    return solved_grids()[_solutions(puzzles).argmax(axis=1)]
 
 
 def _solutions(puzzles: Ints) -> NDArray[np.bool_]:
