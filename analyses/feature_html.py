@@ -26,6 +26,7 @@ from analyses.feature_text import beside_number, escaped, number, one_line
 DARK_TEXT_FROM = 0.72  # place on the colour scale
 GREY_DOTS = "color:#8a8a8a;text-decoration:underline dotted"
 PEAK = "outline:2px solid #D55E00;outline-offset:0;text-decoration:underline;border-radius:2px"
+BOARD = ";font-family:monospace;line-height:1.35"
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --muted: #595959; --line: #ddd; }
 @media (prefers-color-scheme: dark) { :root { --ink: #eee; --paper: #16181d; --muted: #a5a5a5; --line: #383b42; } }
@@ -44,7 +45,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def examples_html(card: Card, bands: Sequence[str] | None = None, around: int | None = None) -> str:
-    """The examples as HTML for `st.html`, one line each: tokens tinted by activation, values on hover.
+    """The examples as HTML for `st.html`, one line each (a board in its rows): tokens tinted by activation, values on hover.
 
     `bands` restricts them; `around` shows that many tokens on either side of the peak. Works on light and dark pages:
     colours are translucent, and text on the strong ones is dark. No text of the model is markup.
@@ -67,7 +68,11 @@ def _heading(band: str) -> str:
 
 def _line(example: Example, largest: float, around: int | None) -> str:
     places, before, after = clipped(example, around)
-    tokens = "".join(_token(example, place, largest) for place in places)
+    row = example.get("row_length")
+    tokens = "".join(
+        _token(example, place, largest) + ("" if not row else " " if (place + 1) % row else "<br/>")
+        for place in places
+    )
     cut = '<span style="opacity:.5">…</span>'
     text = f"{cut if before else ''}{tokens}{cut if after else ''}"
     value = escaped(number(example["value"]))
@@ -76,7 +81,7 @@ def _line(example: Example, largest: float, around: int | None) -> str:
         '<div role="listitem" style="display:flex;gap:.75rem;padding:.3rem 0;border-bottom:1px solid rgba(128,128,128,.2)">'
         f'<span title="{hover}" style="flex:0 0 3.2rem;text-align:right;opacity:.75;font-variant-numeric:tabular-nums">'
         f'{value}</span><div dir="ltr" style="flex:1;min-width:0;unicode-bidi:isolate;white-space:pre-wrap;'
-        f'overflow-wrap:anywhere">{text}</div></div>'
+        f'overflow-wrap:anywhere{BOARD if row else ""}">{text}</div></div>'
     )
 
 

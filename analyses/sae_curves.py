@@ -24,6 +24,13 @@ LIVE_METRICS = {
     "jacobian_l1": "Strength of all links together",
     "skeleton_f1_on_true_states": "Skeleton F1 (true states)",
     "skeleton_f1_on_estimated_states": "Skeleton F1 (estimated states)",
+    "excess_nll": "Adapter: loss over the oracle prior's (nats)",
+    "forecast_kl": "Adapter: forecast error KL (nats)",
+    "base.loss": "Loss of the CLIP",
+    "base.captioning": "Captioning loss (CLIP, nats per word)",
+    "base.validation_recall": "R@1 of whole captions (CLIP, validation)",
+    "clip_long.loss": "Contrastive loss (whole captions)",
+    "clip_long.validation_recall": "R@1 of whole captions (CLIP on them, validation)",
 }
 
 
@@ -99,10 +106,10 @@ def trajectory(
     )
 
 
-def training_curves(rows: Frame, metric: str) -> go.Figure:
+def training_curves(rows: Frame, metric: str, words: str = "") -> go.Figure:
     """A live metric against step, one line a seed; `rows` has `step`, `seed` and `metric` (events or a frame).
 
-    `metric` is one of `LIVE_METRICS` or any other logged name. customdata is (step, seed).
+    `metric` is one of `LIVE_METRICS` or any other logged name; `words` is what to call it. customdata is (step, seed).
     """
     table = as_pandas(rows)
     if table.empty or metric not in table or table[metric].dropna().empty:
@@ -124,7 +131,7 @@ def training_curves(rows: Frame, metric: str) -> go.Figure:
             customdata=[[int(step), None if pd.isna(seed) else int(seed)] for step in part["step"]],
             hovertemplate="step %{x:,}<br>%{y:.4g}<extra>%{fullData.name}</extra>",
         )
-    label = LIVE_METRICS.get(metric, plain(metric.replace("_", " ").capitalize()))
+    label = words or LIVE_METRICS.get(metric, plain(metric.replace("_", " ").capitalize()))
     positive = min(min(trace.y) for trace in figure.data) > 0
     wide = positive and max(max(trace.y) for trace in figure.data) > 30 * min(
         min(trace.y) for trace in figure.data

@@ -4,6 +4,7 @@ Frames are those of `analyses.sapo_frames` or tables `sapo_…`. Solved exactly 
 of the figures is defined in arXiv 2510.01544; `analyses.sapo` defines them.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ ABREAST = 5
 NO_VALUES = "Value curves are made with weights; imported generations have none."
 NO_CURVES = "Nothing was reinforced in this run."
 NO_MEASURE = "This task has no such figure."
+FEW = 10  # iterations, each of which has a tick
 PASSES = "Forward passes of rollouts"
 
 
@@ -121,20 +123,24 @@ def reinforcement(
             name=plain(arm_name(arm)), line={**style, "width": 2.2}, marker={"size": 5}, customdata=rows[["seeds"]],
             hovertemplate="%{x}: %{y:.3f}, mean of %{customdata[0]} seeds<extra></extra>",
         )  # fmt: skip
-    share = measure in SHARES
     figure.update_xaxes(title_text="Iteration" if against == "iteration" else PASSES)
-    figure.update_yaxes(title_text=words, tickformat=".0%" if share else None)
+    if against == "iteration" and frame["x"].max() <= FEW:
+        figure.update_xaxes(dtick=1)
+    figure.update_yaxes(title_text=words)
+    if measure in SHARES:
+        figure.update_yaxes(tickformat=".0%", minallowed=-0.03, maxallowed=1.03)
     ends = "; ".join(
         f"{arm_name(arm)} {rows['mean'].iloc[0]:.2f} to {rows['mean'].iloc[-1]:.2f}"
         for arm in arms
         if len(rows := frame[frame["arm"] == arm])
     )
     which = "training rollouts" if split == "training" else "validation prompts"
+    several = "; band: lowest to highest seed" if frame["seeds"].max() > 1 else ""
     return finish(
         legend_below(figure.update_layout(showlegend=True)),
         alt=f"{words} by arm: {ends}.",
         title=words,
-        subtitle=f"{which}; band: lowest to highest seed",
+        subtitle=f"{which}{several}",
         height=400,
     )
 
@@ -162,8 +168,8 @@ def arms_figure(figures: Frame, arms: Frame, words: dict[str, str]) -> go.Figure
     down = -(-len(shown) // ABREAST)
     across = -(-len(shown) // down)
     figure = make_subplots(
-        down, across, shared_yaxes=True, subplot_titles=[plain(words.get(name, FIGURES[name])) for name in shown],
-        horizontal_spacing=0.03, vertical_spacing=0.16 if down > 1 else 0,
+        down, across, shared_yaxes=True, subplot_titles=[_two_lines(words.get(name, FIGURES[name])) for name in shown],
+        horizontal_spacing=0.055, vertical_spacing=0.24 if down > 1 else 0,
     )  # fmt: skip
     order = in_order(list(arms["arm"]))
     for index, name in enumerate(shown):
@@ -184,8 +190,12 @@ def arms_figure(figures: Frame, arms: Frame, words: dict[str, str]) -> go.Figure
         caption="Bars: 95 % t interval over seeds."
         if several
         else "Bars: 95 % Wilson interval over test prompts.",
-        height=130 + down * (70 + 30 * len(order)),
-    ).update_layout(margin={"t": 84})
+        height=130 + down * (86 + 30 * len(order)),
+    ).update_layout(margin={"t": 100})
+
+
+def _two_lines(words: str) -> str:
+    return "<br>".join(plain(line) for line in textwrap.wrap(words, 17))
 
 
 def _panel(
@@ -213,10 +223,19 @@ def _panel(
             error_x={"type": "data", **ends, "color": colour, "thickness": 2, "width": 4, "visible": bounded},
             hovertemplate=f"{plain(row.name)}: %{{x:.3f}}<extra></extra>", **place,
         )  # fmt: skip
-    bounds: dict[str, Any] = (
-        {"nticks": 4, "tickangle": 0} if name in SIGNED else {"range": [-0.04, 1.04], "tickvals": [0, 0.5, 1]}
-    )
-    figure.update_xaxes(**bounds, tickformat=".0%", **place)
+    bounds: dict[str, Any] = {"range": [-0.04, 1.04], "tickvals": [0, 0.5, 1]}
+    if name in SIGNED:
+        bounds = {"tickvals": _ticks([*rows["mean"], *rows["low"], *rows["high"], *dots[name]])}
+    figure.update_xaxes(**bounds, tickformat=".0%", tickangle=0, **place)
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    """Zero, and one round value on each side that is reached."""
+    known = np.array([value for value in values if np.isfinite(value)])
+    extent = float(np.abs(known).max()) if known.any() else 1.0
+    power = 10 ** np.floor(np.log10(extent))
+    step = float(power * max(factor for factor in (1, 2, 5) if factor * power <= extent))
+    return [tick for tick in (-step, 0.0, step) if tick == 0 or known.min() <= tick <= known.max()]
 
 
 def spans_figure(rows: Frame, words: str) -> go.Figure:
@@ -244,7 +263,7 @@ def spans_figure(rows: Frame, words: str) -> go.Figure:
         legend_below(figure.update_layout(barmode="group", showlegend=True)),
         alt=f"Success after masking a span again: {shown}.",
         title="Which span matters",
-        subtitle="exact rollouts, the rest left as it was; 95 % Wilson",
+        subtitle="exact rollouts, the rest kept; 95 % Wilson",
         height=170 + 44 * rows["span"].nunique() * max(1, rows["arm"].nunique() // 2),
     )
 

@@ -18,7 +18,8 @@ Frame = Any
 Parts = Mapping[str, tuple[int, int]]
 WRITTEN = 26  # positions up to which tokens stand in the grid
 ROW, MOST = 27, 640  # pixels of a step, and of all steps
-ACROSS = 12  # tokens in a line of a long text
+ACROSS, MORE, LONG = 8, 12, 128  # tokens in a line of text; in one of a text beyond so many tokens
+LETTERS = 110  # of a line of text, all tokens together
 GREYS = ((0.0, "#ffffff"), (1.0, "#b5b5b5"))
 FILLED = "#dfe3e8"
 NO_STEPS = "No steps of this rollout are stored; only its text is known."
@@ -47,8 +48,7 @@ def step_grid(frame: Frame, step: int, parts: Parts, *, title: str, subtitle: st
     figure.update_yaxes(**look, title_text="Denoising step", range=[steps[-1] + 0.5, top])
     if len(steps) <= 20:
         figure.update_yaxes(tickvals=steps)
-    if written:
-        figure.update_xaxes(tickvals=positions, ticktext=[str(position + 1) for position in positions])
+    _number_positions(figure, positions)
     figure.update_layout(clickmode="event+select", dragmode=False, hoverdistance=20)
     left = int((frame.loc[frame["step"] == step, "status"] == MASKED).sum())
     return finish(
@@ -58,6 +58,12 @@ def step_grid(frame: Frame, step: int, parts: Parts, *, title: str, subtitle: st
         subtitle=subtitle,
         height=height,
     )
+
+
+def _number_positions(figure: go.Figure, positions: list[int]) -> None:
+    """Positions are counted from 1: all of them, or every tenth where they are many."""
+    shown = positions if len(positions) <= WRITTEN else [one for one in positions if (one + 1) % 10 == 0]
+    figure.update_xaxes(tickvals=shown, ticktext=[str(one + 1) for one in shown])
 
 
 def _layers(figure: go.Figure, frame: Frame, steps: list[int], positions: list[int]) -> None:
@@ -180,11 +186,13 @@ def _name_parts(figure: go.Figure, parts: Parts, first_row: float) -> float:
     return first_row - (1.5 if parts else 0.5)
 
 
-def state_text(frame: Frame, step: int, *, title: str, across: int = ACROSS) -> go.Figure:
-    """A long text as it stands after `step`, `across` tokens a line; masked places are grey."""
+def state_text(frame: Frame, step: int, *, title: str, half: bool = False) -> go.Figure:
+    """A long text as it stands after `step`, over the page or `half` of it; masked places are grey, long tokens are cut."""
     now = frame[frame["step"] == step].sort_values("position")
     if now.empty:
         return empty(NO_STEPS)
+    parts = 2 if half else 1
+    across = (ACROSS if len(now) <= LONG else MORE) // parts
     place = np.arange(len(now))
     colours = {MASKED: "#d0d0d0", NOW: "#f0b98f", OLDER: "#eef2f7", KEPT: FILLED}
     order = list(colours)
@@ -199,7 +207,7 @@ def state_text(frame: Frame, step: int, *, title: str, across: int = ACROSS) -> 
         x=place % across,
         y=place // across,
         mode="text",
-        text=[_short(token) if token else "" for token in now["token"]],
+        text=[_short(token, LETTERS // parts // across) if token else "" for token in now["token"]],
         textfont={"size": 11, "color": INK},
         hoverinfo="skip",
         showlegend=False,
@@ -230,7 +238,8 @@ def order_map(frame: Frame, chosen: int | None, parts: Parts, *, title: str, sub
         return empty(NO_STEPS)
     table = frame.pivot(index="rollout", columns="position", values="committed_at")
     rows = list(range(len(table)))
-    written = table.size <= 26 * 12
+    written = table.shape[1] <= WRITTEN and table.size <= WRITTEN * 12
+    places = [[(rollout + 1, position + 1) for position in table.columns] for rollout in table.index]
     figure = go.Figure(
         go.Heatmap(
             z=table.to_numpy(dtype=float),
@@ -242,12 +251,17 @@ def order_map(frame: Frame, chosen: int | None, parts: Parts, *, title: str, sub
             text=[[f"{value:.0f}" if pd.notna(value) else "" for value in row] for row in table.to_numpy()],
             texttemplate="%{text}" if written else None,
             textfont={"size": 11},
-            hovertemplate="rollout %{y}, position %{x}: step %{z}<extra></extra>",
+            customdata=places,
+            hovertemplate="rollout %{customdata[0]}, position %{customdata[1]}: step %{z}<extra></extra>",
             colorbar={
                 "title": {"text": "step", "side": "right", "font": {"size": 12}},
                 "thickness": 10,
                 "outlinewidth": 0,
                 "x": 1.01,
+                "dtick": max(
+                    1,
+                    round(float(table.max(axis=None) - table.min(axis=None)) / (6 if len(table) > 5 else 2)),
+                ),
             },
         )
     )
@@ -261,8 +275,7 @@ def order_map(frame: Frame, chosen: int | None, parts: Parts, *, title: str, sub
     look = {"showgrid": False, "showline": False, "ticks": ""}
     figure.update_xaxes(**look, title_text="Position")
     figure.update_yaxes(**look, title_text="Rollout", range=[len(rows) - 0.5, top])
-    if written:
-        figure.update_xaxes(tickvals=list(table.columns), ticktext=[str(one + 1) for one in table.columns])
+    _number_positions(figure, list(table.columns))
     figure.update_yaxes(tickvals=rows, ticktext=[str(one + 1) for one in table.index])
     return finish(
         figure,

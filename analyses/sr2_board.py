@@ -92,7 +92,7 @@ def attention_figure(
     pixels = (BOARD_HEIGHT - AROUND) / puzzle.side
     bright = _bright(np.nan_to_num(amounts / top, nan=1.0), False)
     _add_signs(figure, puzzle, np.asarray(tokens), bright, pixels)
-    _add_frames(figure, puzzle, np.zeros(len(amounts), dtype=bool), cell)
+    _add_frames(figure, puzzle, None, cell)
     texts = [
         f"{cell_name(i, puzzle.side)}<br>"
         + ("not among the strongest" if np.isnan(weight) else f"weight {weight:.3f}")
@@ -181,8 +181,10 @@ def _add_signs(
     )  # fmt: skip
 
 
-def _add_frames(figure: go.Figure, puzzle: Puzzle, wrong: NDArray[np.bool_], chosen: int | None) -> None:
-    """Frames around wrong cells and the chosen one; the lines of the boxes; and a legend of all that is marked."""
+def _add_frames(
+    figure: go.Figure, puzzle: Puzzle, wrong: NDArray[np.bool_] | None, chosen: int | None
+) -> None:
+    """Frames around wrong cells (where that is a question) and the chosen one; the boxes' lines; a legend of all marks."""
     side = puzzle.side
     rows, columns = BOXES.get(side, (side, side)) if puzzle.kind != MAZE else (side, side)
     x: list[Any] = []
@@ -196,7 +198,7 @@ def _add_frames(figure: go.Figure, puzzle: Puzzle, wrong: NDArray[np.bool_], cho
     width, halo = (4, 2) if side <= 6 else (3, 1) if side <= 9 else (2, 0)
     picked = np.arange(side**2) == (-1 if chosen is None else chosen)
     for which, half, colour in ((wrong, 0.42, VERMILLION), (picked, 0.47, CHOSEN)):
-        if which.any():
+        if which is not None and which.any():
             x, y = _squares(*_places(puzzle, which), half)
             for stroke, shade in ((width + halo, PAPER), (width, colour)):
                 figure.add_scatter(
@@ -204,7 +206,11 @@ def _add_frames(figure: go.Figure, puzzle: Puzzle, wrong: NDArray[np.bool_], cho
                 )  # fmt: skip
     legend = [("given", {"symbol": "square", "color": PAPER, "line": {"color": MUTED, "width": 1}})]
     legend += [("wall", {"symbol": "square", "color": "#333333"})] if puzzle.kind == MAZE else []
-    legend += [("wrong", {"symbol": "square-open", "color": VERMILLION, "line": {"width": 3}})]
+    legend += (
+        []
+        if wrong is None
+        else [("wrong", {"symbol": "square-open", "color": VERMILLION, "line": {"width": 3}})]
+    )
     legend += (
         []
         if chosen is None

@@ -24,10 +24,16 @@ from analyses.figures import (
     series_style,
     translucent,
 )
+from analyses.sae_curves import training_curves
 from analyses.sr2_frames import MEASURES
 
 Frame = Any
 ITERATION = "Iteration"
+LIVE = {
+    "loss": "Training loss",
+    "validation_exact": f"{MEASURES['exact']}, validation",
+    "validation_cell": f"{MEASURES['cell']}, validation",
+}
 
 
 def _mark(figure: go.Figure, place: int | None, words: str, dash: str = "dash", top: bool = True) -> None:
@@ -39,6 +45,14 @@ def _mark(figure: go.Figure, place: int | None, words: str, dash: str = "dash", 
         x=place, y=1 if top else 0, yref="paper", text=words, showarrow=False, xanchor="left", xshift=4,
         yanchor="top" if top else "bottom", font={"size": 12}, bgcolor="rgba(255,255,255,0.8)",
     )  # fmt: skip
+
+
+def training_figure(rows: Frame, metric: str) -> go.Figure:
+    """Loss, or what is solved of the validation puzzles, while it is trained; `metric` is one of `LIVE`, `rows` are events."""
+    figure = training_curves(rows, metric, LIVE[metric])
+    if metric != "loss":
+        figure.update_yaxes(tickformat=".0%")
+    return legend_below(figure)
 
 
 def accuracy_curves(frame: Frame, measure: str, trained: Mapping[str, int]) -> go.Figure:

@@ -265,7 +265,9 @@ def ablated(focus: Group) -> None:
     """What the language model loses without stable and unstable features, or what to set to have it measured."""
     ablations = run_set.rows_of(focus, "ablations")
     if ablations.empty:
-        st.info("Not ablated in this run. Set functional_tokens above 0 under New, for two seeds or more.")
+        st.info(
+            "Not ablated in this run: that needs a language model, two seeds or more and functional_tokens above 0."
+        )
     else:
         picture(pictures.ablation_figure(ablations), ablations, "ablations")
 
@@ -274,7 +276,7 @@ def explained(focus: Group, subset: str) -> None:
     """Whether matched features mean the same, or what to set to have it measured."""
     found = run_set.rows_of(focus, "explanations")
     if found.empty:
-        st.info("Meanings not compared in this run. Set explained_pairs above 0 under New.")
+        st.info("Meanings not compared in this run: that needs text and explained_pairs above 0.")
     else:
         picture(pictures.explanation_figure(found, subset), found, "explanations")
 

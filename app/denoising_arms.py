@@ -108,14 +108,15 @@ def _table(arms: pd.DataFrame, cells: str) -> None:
     frame = arms.groupby("arm")[list(names)].mean().reindex(in_order(list(arms["arm"])))
     frame.insert(0, "arm_name", [arm_name(str(arm)) for arm in frame.index])
     frame["seeds"] = arms.groupby("arm")["seed"].nunique()
+    frame[list(PERCENT)] *= 100
     config = {
-        name: st.column_config.NumberColumn(
-            title, format="percent" if name in PERCENT else "%.2f" if name == "evenness" else "localized"
-        )
+        name: st.column_config.NumberColumn(f"{title}, %", format="%.1f")
+        if name in PERCENT
+        else st.column_config.NumberColumn(title, format="%.2f" if name == "evenness" else "localized")
         for name, title in names.items()
     }
     st.dataframe(
-        frame.dropna(axis=1, how="all").round(3), hide_index=True, alt="Figures of every arm, mean over seeds",
+        frame.dropna(axis=1, how="all"), hide_index=True, alt="Figures of every arm, mean over seeds",
         column_config={"arm_name": st.column_config.Column("arm", pinned=True), **config},
     )  # fmt: skip
 
@@ -131,7 +132,8 @@ def _against(run: Run, arms: pd.DataFrame) -> None:
         interval = (
             f"95 % {low:+.1%} to {high:+.1%}, {seeds} seeds" if pd.notna(low) else "one seed, no interval"
         )
-        words.append(f"{arm_name(ours)} less {arm_name(other)}: {mean:+.1%} solved exactly ({interval})")
+        found = f"{mean:+.1%} solved exactly ({interval})".replace("-", "−")
+        words.append(f"{arm_name(ours)} less {arm_name(other)}: {found}")
     if words:
         st.caption(literal("Paired over seeds. " + "; ".join(words) + "."))
 
@@ -174,20 +176,21 @@ def _training_rollouts(run: Run) -> None:
 
 
 def imported_section(run: Run) -> None:
-    """Figures of the imported files, a row a file."""
+    """Figures of the imported evaluations, a row each; cells only where a task has several."""
     st.subheader("Imported generations")
     arms = table(run["id"], "sapo_arms").sort_values("seed")
     for row in arms.to_dict("records"):
         interval = f"95 % Wilson {percent(row['exact_low'])} to {percent(row['exact_high'])}"
+        cells = (cell_words(str(row["task"])), percent(row["cell"]), "never to be read as solved")
         shown = [
             ("Solved exactly", percent(row["exact"]), interval if pd.notna(row["exact"]) else "not scored"),
-            (cell_words(str(row["task"])), percent(row["cell"]), "never to be read as solved"),
+            *([cells] if row["task"] == "sudoku" else []),
             ("Junk", percent(row["junk"]), "rep-3 above 0.3"),
             ("Junk where exact", percent(row["junk_given_correct"]), "of exact generations"),
             ("Valid traces", percent(row["trace_valid"]), "true and leading to the answer"),
         ]
         st.markdown(
-            f"**{literal(str(row['source']))}** · {literal(str(row['task']))}, {int(row['n']):,} generations"
+            f"**{literal(str(row['source']))}** · {literal(str(row['task']))}, {int(row['n']):,} generation{'s' if row['n'] > 1 else ''}"
         )
         for column, (title, value, note) in zip(st.columns(len(shown)), shown, strict=True):
             column.metric(title, value)

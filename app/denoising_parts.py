@@ -96,7 +96,11 @@ def choose_pair(run: Run, known: dict[str, Run]) -> list[Policy]:
         of = linked_choice("… of run", names, "beside_run", run["id"])
     theirs = policies(others[of])
     labels = {id: policy.label for id, policy in theirs.items() if (of, id) != (run["id"], one)}
-    start = next((id for id in labels if theirs[id].arm == "base"), next(iter(labels), "none"))
+    start = (
+        "none"
+        if is_imported(run)
+        else next((id for id in labels if theirs[id].arm == "base"), next(iter(labels), "none"))
+    )
     with middle:
         two = linked_choice("Beside it", {"none": "none", **labels}, "beside", start)
     chosen = [mine[one]]
@@ -126,9 +130,10 @@ def first_strip(run: Run) -> None:
     arms, alike = table(run["id"], "sapo_arms"), table(run["id"], "sapo_agreement")
     mine, alike = arms[arms["arm"] == arm], alike[alike["arm"] == arm]
     name, cells = arm_name(arm), cell_words(task_of(run))
-    pairs = f"greedy, {len(alike)} pair{'s' if len(alike) > 1 else ''}" if len(alike) else "needs two seeds"
+    pairs = f"{len(alike)} pair{'s' if len(alike) > 1 else ''}"
+    between = f"Spearman between seeds, greedy, {pairs}{_same_base(run)}" if len(alike) else "needs two seeds"
     shown = [
-        ("Order between seeds", _mean(alike, "spearman"), f"Spearman, {pairs}{_same_base(run)}"),
+        ("Commit order", _mean(alike, "spearman"), between),
         ("Chance", _mean(alike, "null_spearman"), _chance(alike)),
         (f"Solved exactly, {name}", percent(mine["exact"].mean()), _exact_interval(mine)),
         (f"{cells}, {name}", percent(mine["cell"].mean()), over_seeds(mine["cell"])),

@@ -8,12 +8,11 @@ import streamlit as st
 
 from analyses.figures import plain
 from analyses.sapo_frames import MASKED, grid, parts_of
-from analyses.sapo_grid import ACROSS, WRITTEN, state_text, step_grid
+from analyses.sapo_grid import WRITTEN, state_text, step_grid
 from app.causal_parts import forget_unless
 from app.widgets import literal, picture
 
 TICK = 0.7  # seconds a step stands while playing
-HALF = 8  # tokens in a line of half the page
 COLOURS = (
     "Orange frame: committed at this step. Strong colour: confidence when committed; pale: committed before; grey: masked, "
     "with the token it would take now. Confidence is that of the most probable token; what is sampled may be another."
@@ -101,12 +100,12 @@ def _one(one: Trajectory, step: int, name: str, wide: bool) -> None:
     left = int((now["status"] == MASKED).sum())
     figure = step_grid(
         frame, step, parts_of(one.completion), title=plain(one.label),
-        subtitle=f"step {step}: {left} of {len(now)} masked · {plain(one.words)}",
+        subtitle=f"step {step}: {left} of {len(now)} masked · {plain(one.words)}".replace(" · ", "\u00a0· "),
     )  # fmt: skip
     figure.update_layout(uirevision=name)
     picture(figure, frame, name)
     if one.is_long:
-        text = state_text(frame, step, title="The text so far", across=ACROSS if wide else HALF)
+        text = state_text(frame, step, title="The text so far", half=not wide)
         picture(text, now, f"{name}-text")
 
 
@@ -122,7 +121,15 @@ def _controls(steps: list[int], key: str) -> int:
         step = steps[0]
         if len(steps) > 1:
             step = int(
-                str(st.select_slider("Denoising steps done", steps, steps[-1], key=name, bind="query-params"))
+                str(
+                    st.select_slider(
+                        "Denoising steps done",
+                        steps,
+                        None if name in st.session_state else steps[-1],
+                        key=name,
+                        bind="query-params",
+                    )
+                )
             )
     if pressed:
         st.session_state[f"{key}playing"] = not playing

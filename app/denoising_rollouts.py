@@ -5,12 +5,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from analyses.figures import plain
 from analyses.sapo_figures import step_gains_figure, value_curves
 from analyses.sapo_frames import FILTERS, kept_rollouts, orders, parts_of
-from analyses.sapo_grid import order_map
+from analyses.sapo_grid import WRITTEN, order_map
 from app.causal_parts import choice
 from app.connection import table
-from app.denoising_parts import IMPORTED, Policy, linked_choice
+from app.denoising_parts import IMPORTED, Policy, is_imported, linked_choice
 from app.denoising_player import Trajectory, player, scores_words
 from app.widgets import literal, picture
 
@@ -78,7 +79,10 @@ def _filters(rows: pd.DataFrame, kind: str) -> list[str]:
 def _choose(policy: Policy, kept: pd.DataFrame) -> dict[str, Any]:
     """The prompt (?rollout=, from 1)."""
     rows = {str(row["rollout"] + 1): row for row in kept.head(LISTED).to_dict("records")}
-    words = {id: f"{id} · {_short(row['prompt'])} · {_scores(policy, row)}" for id, row in rows.items()}
+    words = {
+        id: f"{id} · {_short(row['prompt'] or row['completion'])} · {_scores(policy, row)}"
+        for id, row in rows.items()
+    }
     return rows[linked_choice("Prompt", words, "rollout", next(iter(rows)))]
 
 
@@ -102,7 +106,8 @@ def _same_prompt(policy: Policy, row: dict[str, Any], kind: str) -> list[Traject
     rows = rows[(rows["prompt"] == row["prompt"]) & rows["kind"].isin(list(KINDS))]
     rows = pd.concat([rows[rows["kind"] == kind], rows[rows["kind"] != kind]])
     if rows.empty:
-        st.caption(f"{literal(policy.label)} has no kept rollout of this prompt; denoise it live below.")
+        way = "choose another beside it" if is_imported(policy.run) else "denoise it live below"
+        st.caption(f"{literal(policy.label)} has no kept rollout of this prompt; {way}.")
         return []
     return [_trajectory(policy, rows.iloc[0].to_dict())]
 
@@ -127,19 +132,21 @@ def _listing(kept: pd.DataFrame) -> None:
 
 def _orders(chosen: list[Policy], kept: pd.DataFrame, row: dict[str, Any], kind: str) -> None:
     """The commit order of every kept rollout, policy beside policy."""
-    for column, (place, policy) in zip(st.columns(2), enumerate(chosen), strict=False):
+    found = []
+    for place, policy in enumerate(chosen):
         rows = kept if place == 0 else kept_rollouts(policy.rows("sapo_rollouts"), kind, "all")
         last = _last_step(policy)
         tokens = (
             table(policy.run["id"], "sapo_tokens", {**policy.where, "step": last}) if last else pd.DataFrame()
         )
-        if tokens.empty:
-            continue
-        frame = orders(tokens, rows)
+        if len(tokens):
+            found.append((place, policy, orders(tokens, rows)))
+    wide = len(found) == 1 and found[0][2]["position"].nunique() > WRITTEN
+    for column, (place, policy, frame) in zip(st.columns(1 if wide else 2), found, strict=False):
         with column:
             figure = order_map(
                 frame, int(row["rollout"]) if place == 0 else None, parts_of(str(row["completion"])),
-                title="Commit order", subtitle=f"{policy.label}: step at which each position was committed",
+                title="Commit order", subtitle=f"{plain(policy.label)}: step of each position",
             )  # fmt: skip
             picture(figure, frame, f"orders-{place}")
 
@@ -166,19 +173,17 @@ def values(chosen: list[Policy], step: int | None = None) -> None:
     words = []
     for policy in chosen:
         row = policy.rows("sapo_arms").iloc[0]
-        words.append(
-            f"{literal(policy.label)}: last tenth of the steps {_share(row['last_tenth'])} of the gain, evenness "
-            f"{_number(row['evenness'])}, argmax already right {_share(row['already_right'])} on average over steps"
-        )
+        known = [
+            text.format(row[name])
+            for name, text in (
+                ("last_tenth", "last tenth of the steps {:.0%} of the gain"),
+                ("evenness", "evenness {:.2f}"),
+                ("already_right", "argmax already right {:.0%} on average over steps"),
+            )
+            if pd.notna(row[name])
+        ]
+        words.append(f"{literal(policy.label)}: {', '.join(known) or 'none of its figures is known'}")
     st.caption(
         ". ".join(words) + ". The band takes several tries of one prompt as independent, "
         "and with few prompts noise alone makes gains uneven: compare policies, not values."
     )
-
-
-def _share(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.0%}"
-
-
-def _number(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.2f}"

@@ -9,10 +9,17 @@ from analyses.sapo_frames import MEASURES, curve, curve_from_log, smoothed
 from app.connection import client, stay_connected
 from app.denoising_live import bundled_section
 from app.denoising_parts import STUDY
-from app.study_runs import Run, choose_run, ended_early, known_runs, nothing_yet
+from app.study_runs import (
+    Run,
+    choose_run,
+    continue_button,
+    ended_early,
+    known_runs,
+    nothing_yet,
+    stop_button,
+)
 from app.widgets import (
     ACTIVE,
-    attempt,
     describe,
     literal,
     live_curves,
@@ -53,18 +60,8 @@ def finished_run() -> tuple[Run, dict[str, Run]]:
 def _ended(run: Run) -> None:
     """Why it ended, the curves so far, and a button that goes on from the last checkpoint."""
     ended_early(run)
-    st.button(
-        "Continue from the last checkpoint", icon=":material/play_arrow:", on_click=_resume, args=(run["id"],)
-    )
+    continue_button(run)
     _curves(run["id"])
-
-
-def _resume(run_id: str) -> None:
-    attempt(lambda: client().resume(run_id))
-
-
-def _stop(run_id: str) -> None:
-    attempt(lambda: client().cancel(run_id))
 
 
 @st.fragment(run_every=1)
@@ -75,9 +72,7 @@ def training(run_id: str) -> None:
     st.markdown(f"{state_badge(run['state'])} {literal(describe(run))}")
     show_progress(run)
     show_refusal()
-    st.button(
-        "Stop and keep a checkpoint", icon=":material/stop:", on_click=_stop, args=(run_id,), disabled=run["stopping"],
-    )  # fmt: skip
+    stop_button(run)
     _curves(run_id)
     if run["state"] not in ACTIVE:
         st.rerun()

@@ -28,7 +28,8 @@ def settings(config: Config) -> str:
     """A run's settings in one line."""
     if config["imported"]:
         names = [PurePath(path.strip()).name for path in config["imported"].split(",") if path.strip()]
-        return f"imported {', '.join(names[:2])}{' …' if len(names) > 2 else ''}"
+        first, more = names[0].removesuffix("_generations.json"), len(names) - 1
+        return f"imported {first}" + (f" and {more} more file{'s' if more > 1 else ''}" if more else "")
     arms = len([arm for arm in config["arms"].split(",") if arm.strip()])
     words = (
         f"{arms} arm{'' if arms == 1 else 's'} × {config['iterations']} iterations" if arms else "base only"

@@ -78,7 +78,7 @@ def _actions(card: Card, slot: str, is_compared: bool) -> None:
             _compare_any(card, slot)
         with st.popover("Export", icon=":material/download:", key=f"export-{slot}"):
             _exports(card, slot)
-        if not card.get("is_world"):
+        if card.get("is_text"):
             st.page_link(
                 PAGES["lab"], label="Prompt lab", icon=":material/science:", query_params=own,
                 help="Steer, ablate or patch this feature.",
@@ -138,9 +138,11 @@ def _exports(card: Card, slot: str) -> None:
 
 def _pictures(card: Card, slot: str, stacked: bool) -> None:
     places = (st.container(), st.container()) if stacked else st.columns(2)
-    for place, figure, name in zip(
-        places, (histogram_figure(card), logits_figure(card)), ("histogram", "logits"), strict=True
-    ):
+    figures = {
+        "histogram": histogram_figure(card),
+        **({"logits": logits_figure(card)} if card.get("is_text") else {}),
+    }
+    for place, (name, figure) in zip(places, figures.items(), strict=False):
         if stacked:
             figure.update_layout(height=STACKED[name])
         config = {**CHART, "toImageButtonOptions": {"format": "svg", "filename": f"{name}-{card['feature']}"}}

@@ -54,7 +54,9 @@ def checks_section(run_id: str) -> None:
     if len(checks):
         _loss_recovered(checks)
     else:
-        st.info("Loss recovered was not measured: these feature cards were made with checks_tokens at 0.")
+        st.info(
+            "Loss recovered was not measured: that needs a language model and feature cards with checks_tokens above 0."
+        )
     if len(probes):
         picture(probe_figure(probes), probes, f"probes-{run_id}")
         st.caption(
@@ -64,7 +66,7 @@ def checks_section(run_id: str) -> None:
         )
     else:
         st.info(
-            "Nothing was probed: that needs probe_documents above 0 and a labelled corpus that is installed."
+            "Nothing was probed: that needs a language model, probe_documents above 0 and a labelled corpus that is installed."
         )
 
 

@@ -23,6 +23,7 @@ page = st.navigation(
             st.Page(PAGES["hierarchy"], title="Hierarchy", url_path="hierarchy"),
             st.Page(PAGES["recovery"], title="Recovery", url_path="recovery"),
         ],
+        "Shift": [st.Page(PAGES["label_shift"], title="Label shift", url_path="label-shift")],
         "Reason": [
             st.Page(PAGES["denoising"], title="Denoising", url_path="denoising"),
             st.Page(PAGES["refinement"], title="Refinement", url_path="refinement"),
@@ -31,7 +32,8 @@ page = st.navigation(
             st.Page(PAGES["new"], title="New", url_path="new"),
             st.Page(PAGES["jobs"], title="Jobs", url_path="jobs"),
         ],
-    }
+    },
+    expanded=True,
 )
 st.set_page_config(
     page_title=f"{page.title} · Concordance",

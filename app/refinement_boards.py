@@ -72,6 +72,8 @@ def _grade(row: pd.Series) -> str:
 @st.fragment
 def _inside(boards: list[Board], number: int) -> None:
     """What a cell attends to, and where the state moves, on one of the boards."""
+    if st.session_state.pop("attention_clicked", False):
+        st.rerun()
     st.subheader("Inside")
     names = [board.label for board in boards]
     forget_unless("inside", names)
@@ -144,6 +146,7 @@ def _on_cell() -> None:
     cells = [point["customdata"][0] for point in points if point.get("customdata")]
     if cells:
         st.session_state["cell_number"] = int(cells[0])
+        st.session_state["attention_clicked"] = True
 
 
 def _paths(board: Board) -> pd.DataFrame:

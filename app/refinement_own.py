@@ -78,8 +78,14 @@ def _show(run: Run) -> None:
         st.error(literal(kept["refusal"]))
         return
     answer = kept["answer"]
-    sentence = f"{answer['status'].capitalize()}: {literal(answer['sentence'])}"
-    {"one solution": st.success, "several solutions": st.warning}.get(answer["status"], st.error)(sentence)
+    sentence, counted = (
+        literal(answer["sentence"]),
+        {"one solution": st.success, "several solutions": st.warning},
+    )
+    if answer["status"] in counted:
+        counted[answer["status"]](sentence)
+    else:
+        st.error(f"{answer['status'].capitalize()}: {sentence}")
     player([_board(run, kept["seed"], answer)], "own_", _outcome(answer))
 
 

@@ -11,20 +11,12 @@ from analyses.matching import mean_interval
 from analyses.sr2_frames import Puzzle, stored_puzzle, with_changes
 from app.connection import table
 from app.refinement_words import labels, puzzles, same_puzzles
-from app.study_runs import Run, choose_run, known_runs, nothing_yet, unfinished
+from app.study_runs import Run
 from app.widgets import describe
 
 STUDY = "sr2"
 MOST_BESIDE = 16
 TIER = "synthetic, from a generator; every puzzle has exactly one solution, proved by an exact solver"
-EMPTY = (
-    "No reasoner has been trained yet. The tour trains a small recurrent one on 4×4 Sudokus with three seeds, keeps every board it "
-    "passes through, and shows what it changes its mind about, how far its state still moves, and whether two seeds think alike."
-)
-TRAINING = (
-    "Every seed applies one transformer block again and again to the puzzle's state and compares after each alignment block. "
-    "Boards, curves and the comparison of seeds appear here when all seeds are done."
-)
 
 
 @dataclass(frozen=True)
@@ -50,20 +42,6 @@ class Board:
     def at(self, step: int) -> int:
         """The last stored iteration up to `step`."""
         return max([one for one in self.steps if one <= step], default=self.steps[0])
-
-
-def finished_run() -> tuple[Run, dict[str, Run]]:
-    """The chosen run, if it is done, and all that are known; ends the page with what to do when it is not."""
-    known = known_runs(STUDY)
-    if not known:
-        nothing_yet(STUDY, EMPTY, "Train a first reasoner")
-        st.stop()
-    run = choose_run(STUDY, known)
-    if run["state"] != "done":
-        unfinished(run, TRAINING)
-        st.stop()
-    st.caption(f"Data: {puzzles(run['config'])}, {TIER}.")
-    return run, known
 
 
 def choose_beside(run: Run, known: dict[str, Run]) -> list[Run]:
@@ -125,7 +103,7 @@ def interval_words(values: pd.Series, format: str = ".3f") -> str:
 
 
 def first_strip(run: Run) -> None:
-    """Consistency across seeds · null · what is solved."""
+    """Consistency across seeds · null · what is solved; and of which data."""
     models, alike = table(run["id"], "sr2_models"), table(run["id"], "sr2_consistency")
     last = _last_block(run, alike)
     cells: list[tuple[str, str, str]] = []
@@ -140,6 +118,7 @@ def first_strip(run: Run) -> None:
     for place, (name, value, note) in zip(st.columns(len(cells)), cells, strict=True):
         place.metric(name, value)
         place.caption(note)
+    st.caption(f"Data: {puzzles(run['config'])}, {TIER}.")
 
 
 def _last_block(run: Run, alike: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Inputs made from a study's Config: the whole form of Run › New, and single fields on the pages of a study."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -111,6 +111,37 @@ def section(schema: Schema, names: Sequence[str], current: dict[str, Any], key: 
             with columns[used % 3]:
                 current[name] = widget(name, fields[name], current[name], key, definitions)
             used += 1
+
+
+def from_link(schema: Schema, query: Mapping[str, str]) -> dict[str, Any]:
+    """Values of the fields that a link names, such as ?model=run:ID; those that cannot be a field's value are left out."""
+    definitions = schema.get("$defs", {})
+    found = {}
+    for name, field in schema["properties"].items():
+        if name in query:
+            value = _read(query[name], resolved(field, definitions)[0])
+            if value is not None:
+                found[name] = value
+    return found
+
+
+def _read(text: str, field: Schema) -> Any:
+    """A text as a field's value; None where it is none. Lists and switches are not read."""
+    if "enum" in field:
+        return text if text in field["enum"] else None
+    if field["type"] == "string":
+        return text
+    kind = {"integer": int, "number": float}.get(field["type"])
+    try:
+        value = kind(text) if kind else None
+    except ValueError:
+        return None
+    low, high = (
+        field.get("minimum", field.get("exclusiveMinimum")),
+        field.get("maximum", field.get("exclusiveMaximum")),
+    )
+    within = value is not None and (low is None or value >= low) and (high is None or value <= high)
+    return value if within else None
 
 
 def parse_seeds(text: str) -> list[int]:

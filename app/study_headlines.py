@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from analyses.label_shift_frames import late
 from app.connection import table
 
 Run = dict[str, Any]
@@ -15,6 +16,8 @@ HELP = {
     "Skeleton F1": "Agreement of the found with the true hierarchy's links, over seeds; known worlds only.",
     "Adjusted Rand": "Agreement of the found groups with the named ones, over seeds; real data with named groups.",
     "Exact": "Share of test puzzles or prompts solved as a whole, over seeds; of denoisers the SAPO arm or the last one.",
+    "Excess loss": "Of the adapter over the correction with the true class shares, late rounds, over seeds; in nats, 0 is best.",
+    "Separation": "What masks tell of their own attribute less of others, beyond random masks of their size, over seeds.",
 }
 
 
@@ -60,10 +63,17 @@ def _sapo(run_id: str) -> dict[str, float]:
     return {"Exact": float(main["exact"].astype(float).mean())}
 
 
+def _label_shift(run_id: str) -> dict[str, float]:
+    return {
+        "Excess loss": float(late(table(run_id, "shift_rounds", {"arm": "adapter"}))["excess_nll"].mean())
+    }
+
+
 _FIGURES = {
     "sae_consistency": _sae,
     "multimodal_causal": _multimodal,
     "concept_hierarchy": _hierarchy,
     "sapo": _sapo,
     "sr2": _sr2,
+    "label_shift": _label_shift,
 }

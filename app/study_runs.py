@@ -117,6 +117,28 @@ def watch(run_id: str, note: str = "", metrics: tuple[str, ...] | None = None) -
         st.rerun()
 
 
+def stop_button(run: Run) -> None:
+    """Ends a queued or running run, which keeps a checkpoint."""
+    st.button(
+        "Stop and keep a checkpoint", icon=":material/stop:", on_click=_stop, args=(run["id"],), disabled=run["stopping"],
+    )  # fmt: skip
+
+
+def continue_button(run: Run) -> None:
+    """Goes on with a run that ended early."""
+    st.button(
+        "Continue from the last checkpoint", icon=":material/play_arrow:", on_click=_resume, args=(run["id"],)
+    )
+
+
+def _stop(run_id: str) -> None:
+    attempt(lambda: client().cancel(run_id))
+
+
+def _resume(run_id: str) -> None:
+    attempt(lambda: client().resume(run_id))
+
+
 def ended_early(run: Run) -> None:
     """Why a run has no result, and what can be done about it."""
     st.markdown(f"{state_badge(run['state'])} {literal(describe(run))}")

@@ -19,6 +19,7 @@ from analyses.sae_sweep import recipe_name, sparsity_text
 from app.causal_words import CAUSAL_SETTINGS
 from app.connection import client, has_browser
 from app.denoising_words import DENOISING_SETTINGS
+from app.label_shift_words import SHIFT_SETTINGS
 from app.refinement_words import REASONING_SETTINGS
 from engine.client import EngineError
 
@@ -43,6 +44,7 @@ PAGES = {
     "causal_graph": "views/causal_graph.py",
     "hierarchy": "views/hierarchy.py",
     "recovery": "views/recovery.py",
+    "label_shift": "views/label_shift.py",
     "denoising": "views/denoising.py",
     "refinement": "views/refinement.py",
     "new": "views/new.py",
@@ -140,6 +142,7 @@ RESULTS = {
     "concept_hierarchy": ("hierarchy", "run"),
     "sapo": ("denoising", "run"),
     "sr2": ("refinement", "run"),
+    "label_shift": ("label_shift", "run"),
 }
 
 
@@ -174,16 +177,29 @@ def describe(run: dict[str, Any]) -> str:
     return f"{run['preset'] or 'custom'} · {words} · seeds {seeds} · {run['id'][:6]}"
 
 
+def of_run(config: dict[str, Any]) -> str:
+    """The run whose model SAEs read: "run d61488 seed-2 · "; nothing where they read a language model."""
+    model = str(config.get("model", ""))
+    if not model.startswith("run:"):
+        return ""
+    run, _, rest = model.removeprefix("run:").partition("/")
+    return f"run {run[:6]} {rest}".strip() + " · "
+
+
 def _sae_settings(config: dict[str, Any]) -> str:
-    where = (
-        config["hook_point"]
-        if config["source"] == "language_model"
-        else f"{config.get('world', 'uniform')} world"
-    )
+    where = f"{config.get('world', 'uniform')} world"
+    if config["source"] == "language_model":
+        where = f"{of_run(config)}{config['hook_point']}"
     return f"{where} · {recipe(config)} · d_sae {config['d_sae']:,}"
 
 
-_SETTINGS = {"sae_consistency": _sae_settings, **CAUSAL_SETTINGS, **REASONING_SETTINGS, **DENOISING_SETTINGS}
+_SETTINGS = {
+    "sae_consistency": _sae_settings,
+    **CAUSAL_SETTINGS,
+    **REASONING_SETTINGS,
+    **DENOISING_SETTINGS,
+    **SHIFT_SETTINGS,
+}
 
 
 def literal(text: str) -> str:

@@ -11,20 +11,22 @@ from engine.studies.sapo.base_models import BUNDLED
 from engine.studies.sapo.config import Config
 from engine.studies.sapo.evaluation import Evaluator
 from engine.studies.sapo.learner import Learner
-from engine.studies.sapo.policy import blank_policy, load
+from engine.studies.sapo.policies import SmallPolicies, sampler_of
 from engine.studies.sapo.presets import PRESETS
 
 
 def main(seed: int = 0, path: Path = BUNDLED) -> None:
     torch.set_num_threads(1)
     config = Config(**{**PRESETS["chain"], "arms": ""})
+    policies = SmallPolicies(config)
     learner = Learner(
-        config, seed, 0, lambda step, seed, **values: print(step, values) if step % 200 == 0 else None
+        policies, seed, 0, lambda step, seed, **values: print(step, values) if step % 200 == 0 else None
     )
     while not learner.finished:
         learner.advance()
     weights = learner.ends["base"]
-    found = Evaluator(config, load(blank_policy(config), weights), seed, "base", 0).run().rows["sapo_arms"][0]
+    sampler = sampler_of(policies, policies.loaded(weights))
+    found = Evaluator(sampler, seed, "base", 0).run().rows["sapo_arms"][0]
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, path)
     shown = ("n", "exact", "exact_greedy", "junk", "junk_given_correct", "trace_valid")

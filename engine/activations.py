@@ -1,4 +1,4 @@
-"""Activations of a language model on a corpus: collected once per fingerprint, shuffled, memory-mapped.
+"""Activations of a language model on a corpus, or of a run's model on its own inputs: collected once per fingerprint, shuffled, memory-mapped.
 
 A folder `activations/<fingerprint>/` holds float16 safetensors shards (`activations`, rows × d), pre-shuffled
 training rows and held-out rows in reading order, a token table and a manifest. While it is being collected it
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from data import corpora
 from data.files import read_json
+from engine.activation_sources import OWN, find_source, names_run
 from engine.collecting import Collection
 from engine.errors import UserError
 from engine.language_model import canonical_hook_point, model_identity
@@ -104,25 +105,39 @@ class Activations:
             parts.append([int(tokens[place])])
             parts.append(tokens[place + 1 : min(start + size, place + 1 + width)].tolist())
         texts = tokenizer.decode_batch(parts, skip_special_tokens=False)
-        return list(zip(texts[::3], texts[1::3], texts[2::3], strict=True))
+        gap = " " if tokenizer.decoder is None else ""
+        return [
+            (before and before + gap, token, after and gap + after)
+            for before, token, after in zip(texts[::3], texts[1::3], texts[2::3], strict=True)
+        ]
 
 
 def fingerprint(config: Any) -> str:
     """Identity of the activations a config names. Raises UserError."""
-    try:
-        corpus = corpora.fingerprint(config.corpus)
-    except corpora.CorpusError as error:
-        raise UserError("corpus", str(error)) from error
     identity = {
         "format": FORMAT,
         "model": model_identity(config.model),
         "hook_point": canonical_hook_point(config.model, config.hook_point),
-        "corpus": corpus,
+        **_inputs(config),
         "n_tokens": config.n_tokens,
-        "context_size": config.context_size,
         "massive_threshold": config.massive_threshold,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _inputs(config: Any) -> dict[str, Any]:
+    """What is read, and in windows of how many tokens; the model of a run decides both."""
+    if names_run(config.model):
+        source = find_source(config.model)
+        level = source.level(config.corpus)
+        return {
+            "corpus": OWN if level is None else f"{OWN}@{level:g}",
+            "context_size": source.context_size,
+        }
+    try:
+        return {"corpus": corpora.fingerprint(config.corpus), "context_size": config.context_size}
+    except corpora.CorpusError as error:
+        raise UserError("corpus", str(error)) from error
 
 
 def open_activations(run: Run) -> Activations:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.files import read_json
+from engine.activation_sources import names_run
 from engine.errors import UserError
 from engine.features import COLUMNS
 from engine.sae_matching import SaeMatcher
@@ -112,7 +113,7 @@ class CardReader:
             "corpus": config["corpus"] if config["source"] == "language_model" else config["world"],
             "tier": "synthetic" if config["source"] == "synthetic" else None,
             "recipe": {name: config[name] for name in ("architecture", "k", "d_sae", "l1_coefficient")},
-            "is_world": config["source"] == "synthetic",
+            "is_text": config["source"] == "language_model" and not names_run(config["model"]),
         }
         if cards:
             found |= read_json(self._directory(cards) / "tensors" / "cards.json")
@@ -188,6 +189,12 @@ class CardReader:
                 for row in mine
             ]  # fmt: skip
         return found
+
+    def labels(self, run_id: str, seed: int, features: list[int]) -> dict[int, str]:
+        """The label of each feature of a seed, empty where it has none."""
+        cards = finished_cards(self.scheduler, [run_id]).get(run_id)
+        found = self._labels(run_id, cards, [(seed, feature) for feature in features])
+        return {feature: label for (_, feature), (label, _, _) in found.items()}
 
     def _labels(
         self, run_id: str, cards: str | None, features: list[tuple[int, int]]

@@ -16,6 +16,7 @@ import typer
 
 from engine import client as engine_client
 from engine.cli_cards import cards_command
+from engine.cli_env import env_command
 from engine.cli_generations import import_generations_command
 from engine.cli_import import import_command
 from engine.cli_match import match_command
@@ -27,6 +28,7 @@ app = typer.Typer(
 store_app = typer.Typer(no_args_is_help=True, help="Check the store, or rebuild it from the run directories.")
 app.add_typer(store_app, name="store")
 app.command("cards")(cards_command)
+app.command("env")(env_command)
 app.command("match")(match_command)
 app.command("import-sae")(import_command)
 app.command("import-generations")(import_generations_command)

@@ -18,8 +18,8 @@ def import_generations_command(
         list[Path],
         typer.Argument(
             metavar="FILE …",
-            help="d1's *_generations.json, LLaDA's sample_process.txt (one line per step), or sapo_rollouts.parquet and "
-            "sapo_tokens.parquet of a run.",
+            help="d1's *_generations.json (the files of all its GPUs make one evaluation), LLaDA's sample_process.txt "
+            "(one line per step), or sapo_rollouts.parquet and sapo_tokens.parquet of a run.",
         ),
     ],
     task: Annotated[
@@ -32,7 +32,7 @@ def import_generations_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Say how many are right and how many are junk, then queue the run that keeps them; nothing is trained."""
-    from engine.studies.sapo.foreign import read_file
+    from engine.studies.sapo.foreign import evaluations, read_evaluation
     from engine.studies.sapo.importing import summary
 
     try:
@@ -40,7 +40,8 @@ def import_generations_command(
             raise UserError(
                 "imported", "a path with a comma cannot be imported; rename the file or its folder."
             )
-        found = [summary(read_file(file.expanduser().absolute(), task)) for file in files]
+        groups = evaluations([file.expanduser().absolute() for file in files])
+        found = [summary(read_evaluation(group, task)) for group in groups]
     except UserError as error:
         print(error.message, file=sys.stderr)
         raise typer.Exit(USAGE_ERROR) from None
@@ -48,7 +49,7 @@ def import_generations_command(
         print("\n".join(map(described, found)), flush=True)
     paths = ",".join(str(file.expanduser().absolute()) for file in files)
     client = connect()
-    run = client.submit("sapo", {"imported": paths, "import_task": task or ""}, list(range(len(files))))
+    run = client.submit("sapo", {"imported": paths, "import_task": task or ""}, list(range(len(groups))))
     if wait:
         run = client.wait(run["id"])
     line = f"{run['id']}  {run['state']}  {run['error'] or ''}".rstrip()
@@ -70,6 +71,4 @@ def described(found: dict[str, Any]) -> str:
         )
         if label and found[name] is not None
     ]
-    return (
-        f"{found['file']}: {found['n']} generations, {found['task']} ({found['format']}); {', '.join(shares)}"
-    )
+    return f"{found['file']}: {found['n']} generation{'s' if found['n'] > 1 else ''}, {found['task']} ({found['format']}); {', '.join(shares)}"

@@ -16,6 +16,7 @@ from engine.transport import EngineDown, EngineError
 TERMINAL = ("done", "failed", "cancelled", "interrupted")
 RESUMABLE = ("failed", "cancelled", "interrupted")
 START_TIMEOUT = 60.0
+LISTED = 1000  # runs looked through for a kind of run
 
 
 def connect(start: bool = True) -> "Client":
@@ -197,6 +198,29 @@ class Client(ExploreCalls):
         """
         path = f"/runs/{run_id}/denoise" if run_id else "/denoise"
         found: dict[str, Any] = self._json("POST", path, json={"prompt": prompt, **request})
+        return found
+
+    def saes_reading(self, run_id: str, state: str | None = "done") -> list[dict[str, Any]]:
+        """Runs of sae_consistency whose SAEs read a model of this run (`run:ID`), newest first."""
+        found = self.runs("sae_consistency", state, limit=LISTED)
+        return [run for run in found if run["config"]["model"].split("/")[0] == f"run:{run_id}"]
+
+    def active_features(
+        self,
+        run_id: str,
+        sae_run: str,
+        sae_seed: int,
+        tokens: list[int] | list[str],
+        position: int,
+        k: int = 10,
+    ) -> dict[str, Any]:
+        """Features of an SAE of `saes_reading` that are active at a position of an input of a finished sr2 or sapo run.
+
+        `tokens` are the input's ids, or its words with "" for a masked one. {"model", "n_active", "is_massive", "features":
+        [{"feature", "value", "label"}]}, the largest value first; as `engine.state_features.active_features` says.
+        """
+        asked = {"sae_run": sae_run, "sae_seed": sae_seed, "tokens": tokens, "position": position, "k": k}
+        found: dict[str, Any] = self._json("POST", f"/runs/{run_id}/active_features", json=asked)
         return found
 
     def claims(self, study: str) -> pa.Table:

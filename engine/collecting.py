@@ -4,11 +4,8 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,50 +15,22 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from analyses.streams import stream_seed
-from data import corpora
 from data.files import read_json, sha256_file, sync, write_json
+from engine.activation_sources import SPLITS, ReadableModel, Window, find_source, names_run
 from engine.errors import UserError
-from engine.language_model import LanguageModel, canonical_hook_point, load, model_provenance
+from engine.language_model import canonical_hook_point, load
 from engine.run import Run, Stopped
+from engine.text_windows import batches
 
 SHARD_BYTES = 512 * 1024**2
 FORWARD_TOKENS = 1024
 SAVE_EVERY = 32
 HELDOUT_SHARE = 0.05
 HELDOUT_BOUNDS = (4_096, 65_536)
-HELDOUT_IN_20 = 1
 MIN_KEPT = 1_000
-SPLITS = ("train", "heldout")
-T = TypeVar("T")
 TOKEN = np.dtype(
     [("document", "<i4"), ("position", "<i4"), ("token_id", "<i4"), ("norm", "<f4"), ("bucket", "<i4")]
 )
-
-
-@dataclass
-class Window:
-    """`context_size` consecutive tokens of one split."""
-
-    split: str
-    tokens: list[int]
-    documents: list[int]
-
-
-@dataclass
-class Packer:
-    """Joins documents of a split into full windows."""
-
-    split: str
-    size: int
-    tokens: list[int] = field(default_factory=list)
-    documents: list[int] = field(default_factory=list)
-
-    def add(self, tokens: list[int], document: int) -> Iterator[Window]:
-        self.tokens += tokens
-        self.documents += [document] * len(tokens)
-        while len(self.tokens) >= self.size:
-            yield Window(self.split, self.tokens[: self.size], self.documents[: self.size])
-            del self.tokens[: self.size], self.documents[: self.size]
 
 
 class Collection:
@@ -75,15 +44,16 @@ class Collection:
         self.started = time.perf_counter()
 
     def collect(self, target: Path) -> None:
-        """Read the corpus through the model and leave the finished folder at `target`."""
+        """Read the model's input through it and leave the finished folder at `target`."""
         if (self.folder / "manifest.json").exists():
             _publish(self.folder, target)
             return
-        self.run.progress(0, 1, "loading the language model")
-        model = load(self.config.model, self.run.device)
+        self.run.progress(0, 1, "loading the model")
+        model = open_model(self.config.model, self.run.device)
         hook_point = canonical_hook_point(self.config.model, self.config.hook_point)
         model.check_hook_point(hook_point)
         self.d_in = model.width(hook_point)
+        self.size, self.skipped = model.window_size(self.config), model.skipped
         self.n_buckets = max(1, int(np.ceil(1.02 * self.config.n_tokens * self.d_in * 2 / SHARD_BYTES)))
         self._require_disk()
         try:
@@ -97,15 +67,18 @@ class Collection:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise self._disk_error() from error
 
-    def _collect(self, model: LanguageModel, hook_point: str, target: Path) -> None:
-        for problem in corpora.missing(self.config.corpus):
+    def _collect(self, model: ReadableModel, hook_point: str, target: Path) -> None:
+        origin = model.describe(self.config)
+        for problem in origin["missing_sources"]:
             self.run.message(f"{self.config.corpus} goes on without a source: {problem}")
         progress = self._progress()
         self.folder.mkdir(exist_ok=True)
         if not progress["read"]:
             self._read(model, hook_point, progress)
-        model.tokenizer.backend_tokenizer.save(str(self.folder / "tokenizer.json"))
-        Finishing(self, model.label, hook_point, progress).finish(target)
+        model.save_tokenizer(self.folder / "tokenizer.json")
+        Finishing(self, {**origin, "model_label": model.label, "hook_point": hook_point}, progress).finish(
+            target
+        )
 
     def _bytes_needed(self) -> int:
         return 2 * sum(self.wanted.values()) * self.d_in * 2 + SHARD_BYTES // 4
@@ -140,34 +113,14 @@ class Collection:
         shutil.rmtree(self.folder, ignore_errors=True)
         return fresh
 
-    def _windows(self, model: LanguageModel) -> Iterator[Window]:
-        """Windows of both splits in a fixed order, until each split has what it wants or the corpus ends."""
-        packers = {split: Packer(split, self.config.context_size) for split in SPLITS}
-        got = dict.fromkeys(SPLITS, 0)
-        number = 0
-        try:
-            for group in _batches(corpora.documents(self.config.corpus), 256):
-                for tokens in model.encode([document.text for document in group]):
-                    split = "heldout" if number % 20 < HELDOUT_IN_20 else "train"
-                    number += 1
-                    if got[split] >= self.wanted[split]:
-                        continue
-                    for window in packers[split].add([*tokens, model.separator], number):
-                        if got[split] < self.wanted[split]:
-                            got[split] += self.config.context_size
-                            yield window
-                if all(got[split] >= self.wanted[split] for split in SPLITS):
-                    return
-        except corpora.CorpusError as error:
-            raise UserError("corpus", str(error)) from error
-
-    def _read(self, model: LanguageModel, hook_point: str, progress: dict[str, Any]) -> None:
+    def _read(self, model: ReadableModel, hook_point: str, progress: dict[str, Any]) -> None:
         import torch
 
         self._truncate(progress)
-        per_forward = max(1, FORWARD_TOKENS // self.config.context_size)
+        per_forward = max(1, FORWARD_TOKENS // self.size)
         skip, total, mark = progress["windows"], sum(self.wanted.values()), time.perf_counter()
-        for number, windows in enumerate(_batches(self._windows(model), per_forward)):
+        stream = model.windows(self.config, self.wanted)
+        for number, windows in enumerate(batches(stream, per_forward)):
             if number * per_forward < skip:
                 continue
             found = model.activations(torch.tensor([window.tokens for window in windows]), hook_point)
@@ -208,7 +161,6 @@ class Collection:
     def _append(self, number: int, windows: list[Window], values: NDArray[np.float32]) -> None:
         """Append a forward pass: its tokens to the split's list, its rows to randomly drawn buckets."""
         generator = np.random.default_rng(stream_seed("buckets", number))
-        size = self.config.context_size
         norms = np.linalg.norm(values, axis=2)
         with np.errstate(over="ignore"):
             halves = values.astype(np.float16)
@@ -216,16 +168,16 @@ class Collection:
             mine = [i for i, window in enumerate(windows) if window.split == split]
             if not mine:
                 continue
-            tokens = np.zeros((len(mine), size), dtype=TOKEN)
+            tokens = np.zeros((len(mine), self.size), dtype=TOKEN)
             tokens["document"] = [windows[i].documents for i in mine]
             tokens["token_id"] = [windows[i].tokens for i in mine]
-            tokens["position"] = np.arange(size)
+            tokens["position"] = np.arange(self.size)
             tokens["norm"] = norms[mine]
             n_buckets = self.n_buckets if split == "train" else 1
             tokens["bucket"] = generator.integers(n_buckets, size=tokens.shape)
-            tokens["bucket"][:, 0] = -1
+            tokens["bucket"][:, : self.skipped] = -1
             _append_bytes(self.folder / f"{split}.tokens", tokens)
-            for bucket in np.unique(tokens["bucket"][:, 1:]):
+            for bucket in np.unique(tokens["bucket"][:, self.skipped :]):
                 _append_bytes(self.folder / f"{split}-{bucket}.raw", halves[mine][tokens["bucket"] == bucket])
 
     def _save(self, progress: dict[str, Any]) -> None:
@@ -242,10 +194,9 @@ class Collection:
                 os.truncate(file, progress["lengths"].get(file.name, 0))
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+def open_model(model: str, device: str) -> ReadableModel:
+    """A language model or a run's model, ready to be read. Raises UserError."""
+    return find_source(model).on(device) if names_run(model) else load(model, device)
 
 
 def _publish(folder: Path, target: Path) -> None:
@@ -271,11 +222,11 @@ def _append_bytes(path: Path, array: NDArray[Any]) -> None:
 class Finishing:
     """From raw buckets to shards, token tables and the manifest."""
 
-    def __init__(self, collection: Collection, label: str, hook_point: str, progress: dict[str, Any]) -> None:
+    def __init__(self, collection: Collection, origin: dict[str, Any], progress: dict[str, Any]) -> None:
         self.collection, self.folder = collection, collection.folder
         self.config, self.run = collection.config, collection.run
-        self.d_in = collection.d_in
-        self.label, self.hook_point, self.progress = label, hook_point, progress
+        self.d_in, self.skipped = collection.d_in, collection.skipped
+        self.origin, self.progress = origin, progress
         self.tokens = {split: _map_tokens(self.folder / f"{split}.tokens") for split in SPLITS}
         self.limit = self._limit()
 
@@ -283,12 +234,13 @@ class Finishing:
         """The norm above which a token's activation is massive."""
         if self.config.massive_threshold == 0:
             return float("inf")
-        norms = self.tokens["train"]["norm"][self.tokens["train"]["position"] > 0]
+        train = self.tokens["train"]
+        norms = train["norm"][train["position"] >= self.skipped]
         return float(np.median(norms)) * self.config.massive_threshold
 
     def kept(self, split: str) -> NDArray[np.bool_]:
         tokens = self.tokens[split]
-        return (tokens["position"] > 0) & (tokens["norm"] <= self.limit)
+        return (tokens["position"] >= self.skipped) & (tokens["norm"] <= self.limit)
 
     def finish(self, target: Path) -> None:
         kept = {split: self.kept(split) for split in SPLITS}
@@ -351,22 +303,15 @@ class Finishing:
     def _manifest(self, shards: list[dict[str, Any]], kept: dict[str, NDArray[np.bool_]]) -> dict[str, Any]:
         train = self.tokens["train"]
         read = sum(self.progress["tokens"].values())
-        first = sum(int((tokens["position"] == 0).sum()) for tokens in self.tokens.values())
+        first = sum(int((tokens["position"] < self.skipped).sum()) for tokens in self.tokens.values())
         n_kept = sum(int(mask.sum()) for mask in kept.values())
-        model = model_provenance(self.config.model)
-        sources = corpora.describe(self.config.corpus)
         return {
             "fingerprint": self.collection.name,
             "model": self.config.model,
-            "model_label": self.label,
-            "hook_point": self.hook_point,
             "corpus": self.config.corpus,
-            "sources": sources,
-            "missing_sources": corpora.missing(self.config.corpus),
-            "tier": model["tier"],
-            "licences": sorted({model["licence"], *(source["licence"] for source in sources)}),
+            **self.origin,
             "n_tokens": self.config.n_tokens,
-            "context_size": self.config.context_size,
+            "context_size": self.collection.size,
             "massive_threshold": self.config.massive_threshold,
             "d_in": self.d_in,
             "scale": float(np.sqrt(self.d_in) / train["norm"][kept["train"]].mean(dtype=np.float64)),

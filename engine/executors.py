@@ -16,7 +16,7 @@ class Executor(Protocol):
     slots: int
     gpus: list[str]
 
-    def start(self, directories: list[Path], slot: int) -> tuple[int, float]: ...
+    def start(self, directories: list[Path], slot: int, python: Path | None = None) -> tuple[int, float]: ...
 
     def alive(self, pid: int, born: float) -> bool: ...
 
@@ -34,12 +34,15 @@ class LocalExecutor:
         self.slots = max(1, len(self.gpus))
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
-    def start(self, directories: list[Path], slot: int) -> tuple[int, float]:
-        """Start the worker of a launch's run directories on GPU `slot`, if there is one; its process id and time of birth."""
+    def start(self, directories: list[Path], slot: int, python: Path | None = None) -> tuple[int, float]:
+        """Start the worker of a launch's run directories on GPU `slot`, if there is one; its process id and time of birth.
+
+        `python` is the interpreter it runs with, the engine's own by default.
+        """
         device = {"CUDA_VISIBLE_DEVICES": str(slot)} if self.gpus else {}
         with (directories[0] / "worker.log").open("ab") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "engine.worker", *map(str, directories)],
+                [str(python or sys.executable), "-m", "engine.worker", *map(str, directories)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data.files import read_json
+from engine.activation_sources import names_run
 from engine.errors import UserError
 
 STUDY = "sae_consistency"
@@ -280,6 +281,10 @@ def checked(home: Path, request: LabRequest) -> dict[str, Any]:
     record, state = read_json(folder / "config.json"), read_json(folder / "state.json")["state"]
     if record["study"] != STUDY or record["config"].get("source") != "language_model":
         raise UserError("run", f"{request.run} read no language model; choose a run whose source is one.")
+    if names_run(record["config"]["model"]):
+        raise UserError(
+            "run", f"the SAEs of {request.run} read a run's states; the lab needs a language model."
+        )
     if state != "done":
         raise UserError("run", f"{request.run} is {state}; wait until it is done.")
     sae = folder / "saes" / f"seed-{request.seed}"

@@ -5,15 +5,19 @@ import fcntl
 import hashlib
 import os
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data import corpora
 from data.assets import ASSETS, AssetMissing, locate
 from data.files import atomic_folder, read_json, sha256_file
 from data.paths import cache_dir
+from engine.activation_sources import Window, find_source, names_run
 from engine.errors import UserError
+from engine.text_windows import text_windows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +40,8 @@ def model_folder(model: str) -> Path | None:
     """The folder a model name stands for on this machine; None for a Hugging Face id. Raises UserError."""
     if model == BUNDLED:
         return cache_dir() / "models" / BUNDLED
+    if names_run(model):
+        raise UserError("model", f"{model} is a run's model; this needs a language model.")
     folder = Path(model).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").exists():
@@ -55,6 +61,8 @@ def model_identity(model: str) -> str:
     """A fingerprint of the model's weights, taken without loading them. Raises UserError."""
     if model == BUNDLED:
         return ASSETS[BUNDLED].sha256
+    if names_run(model):
+        return find_source(model).identity
     folder = model_folder(model)
     if folder is None:
         return f"hub {model}"
@@ -80,6 +88,9 @@ def model_provenance(model: str) -> dict[str, str]:
 
 def canonical_hook_point(model: str, hook_point: str) -> str:
     """The hook point under its one stored name. Raises UserError for a name or layer that cannot be."""
+    if names_run(model):
+        find_source(model).check_hook_point(hook_point)
+        return hook_point
     found = HOOK_POINT.fullmatch(hook_point)
     if not found:
         raise UserError(
@@ -154,6 +165,7 @@ class LanguageModel:
     device: str
     label: str
     identity: str
+    skipped = 1
 
     @property
     def d_model(self) -> int:
@@ -171,6 +183,26 @@ class LanguageModel:
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text, without special tokens."""
         return self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+
+    def window_size(self, config: Any) -> int:
+        return int(config.context_size)
+
+    def windows(self, config: Any, wanted: Mapping[str, int]) -> Iterator[Window]:
+        """Windows of the config's corpus; `wanted` tokens of each split. Raises UserError."""
+        return text_windows(config.corpus, self.encode, self.separator, config.context_size, wanted)
+
+    def save_tokenizer(self, path: Path) -> None:
+        self.tokenizer.backend_tokenizer.save(str(path))
+
+    def describe(self, config: Any) -> dict[str, Any]:
+        """Sources, licences and tier of the model and the config's corpus, for the manifest."""
+        model, sources = model_provenance(config.model), corpora.describe(config.corpus)
+        return {
+            "sources": sources,
+            "missing_sources": corpora.missing(config.corpus),
+            "tier": model["tier"],
+            "licences": sorted({model["licence"], *(source["licence"] for source in sources)}),
+        }
 
     def check_hook_point(self, hook_point: str) -> None:
         """Raises UserError, naming near names, when the model has no such hook point."""

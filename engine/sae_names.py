@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data.files import read_json
+from engine.activation_sources import find_source, names_run
 from engine.errors import UserError
 from engine.language_model import ALIASES, BUNDLED, HOOK_POINT, HUB_ID, LABELS, model_folder
 
@@ -43,6 +44,8 @@ def model_named(name: Any) -> str | None:
         return None
     if name == BUNDLED or name in LABELS.values():
         return BUNDLED
+    if names_run(name):
+        return name
     if HUB_ID.fullmatch(name) and not name.startswith("."):
         return name
     if Path(name).is_absolute() and (Path(name) / "config.json").is_file():
@@ -82,6 +85,8 @@ def _from_name(name: str, model: str | None, reads_input: bool) -> str | None:
 
 def expected_width(model: str, hook_point: str) -> int | None:
     """Width of a hook point's vectors by the model's config.json, without loading it; None where that is unknown."""
+    if names_run(model):
+        return find_source(model).width(hook_point)
     config = _config(model)
     config = config.get("text_config", config)
     width = next((config[name] for name in ("hidden_size", "n_embd", "d_model") if name in config), None)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.files import atomic_folder, read_json, write_json
+from engine.environments import interpreter
 from engine.errors import UserError
 from engine.events import read_events
 from engine.executors import Executor
@@ -143,16 +144,25 @@ class Scheduler:
         """
         if not settings:
             raise UserError("settings", "a launch needs at least one run; give one set of values.")
-        records = {}
+        records: dict[str, dict[str, Any]] = {}
+        environments: dict[str, str | None] = {}
         for values in settings:
             preset, overrides = values.get("preset"), {k: v for k, v in values.items() if k != "preset"}
             record = self.record(study_name, preset, overrides, seeds, data_seed)
-            records[identity(record)] = {**record, "preset": preset, "created": time.time()}
+            run_id = identity(record)
+            records[run_id] = {**record, "preset": preset, "created": time.time()}
+            if not self.is_done(run_id):
+                environments[run_id] = environment_of(record)
+        if len(set(environments.values())) > 1:
+            raise UserError(
+                "settings",
+                "runs launched together share a process; launch those of another environment apart.",
+            )
         group = identity({"runs": list(records)}) if len(records) > 1 else None
         with self._lock:
             for run_id, record in records.items():
                 if run_id not in self._entries:
-                    self._create({**record, "id": run_id}, group)
+                    self._create({**record, "id": run_id}, group, environments[run_id])
                 elif self._entries[run_id].state["state"] in RESUMABLE:
                     self._queue_again(self._entries[run_id], group)
         return list(records)
@@ -166,9 +176,10 @@ class Scheduler:
             raise UserError("sweep", f"{name!r} does not exist; choose one of {', '.join(sweeps) or 'none'}.")
         return [{**settings, **(changes[0] if changes else {})} for settings in sweeps[name]]
 
-    def _create(self, record: dict[str, Any], group: str | None) -> None:
+    def _create(self, record: dict[str, Any], group: str | None, environment: str | None) -> None:
         directory = self.home / "runs" / record["id"]
         state = {"state": "queued", "group": group, "created": record["created"], "queued": time.time()}
+        state |= {"environment": environment} if environment else {}
         with atomic_folder(directory) as temporary:
             write_json(temporary / "config.json", record)
             write_json(temporary / "state.json", {**state, "started": None, "finished": None, "error": None})
@@ -236,6 +247,8 @@ class Scheduler:
                 raise UserError(
                     "run", f"{run_id} is {entry.state['state']}; only {', '.join(RESUMABLE)} runs resume."
                 )
+            if entry.state.get("environment"):
+                environment_of(entry.record)
             group = entry.state.get("group")
             for member in self._members(entry):
                 if member.state["state"] in RESUMABLE:
@@ -277,7 +290,14 @@ class Scheduler:
             together = [entry for entry in queue if entry in members]
             for entry in together:
                 entry.skip_events()
-            pid, born = self.executor.start([entry.directory for entry in together], slot)
+            try:
+                environment = queue[0].state.get("environment")
+                python = interpreter(environment) if environment else None
+            except UserError as error:
+                for entry in together:
+                    self._settle(entry, "failed", str(error))
+                continue
+            pid, born = self.executor.start([entry.directory for entry in together], slot, python)
             for entry in together:
                 entry.update(state="running", pid=pid, born=born, slot=slot, started=time.time())
                 self.store.save_run(entry.record, entry.state)
@@ -339,6 +359,15 @@ def find_study(name: str) -> Study:
     return JOBS[name]
 
 
+def environment_of(record: dict[str, Any]) -> str | None:
+    """The environment of a run's worker, None for the engine's own. Raises UserError where this machine lacks something."""
+    study = JOBS[record["study"]]
+    name = study.environment(study.Config(**record["config"]))
+    if name is not None:
+        interpreter(name)
+    return name
+
+
 def checked_seeds(seeds: list[int]) -> list[int]:
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**31:
         raise UserError("seeds", "give at least one seed, each a different number from 0 to 2147483647.")
@@ -352,14 +381,18 @@ CODE = (
     "analyses/ground_truth.py",
     "analyses/identifiability.py",
     "analyses/matching.py",
+    "analyses/sapo.py",
+    "analyses/sr2.py",
     "analyses/streams.py",
     "engine/run.py",
+    "engine/activation_sources.py",
     "engine/activations.py",
     "engine/chat.py",
     "engine/collecting.py",
     "engine/language_model.py",
     "engine/sae_formats",
     "engine/studies/base.py",
+    "engine/text_windows.py",
 )
 
 
@@ -371,7 +404,7 @@ def code_version(study: str) -> str:
     for name in (*CODE, *own):
         path = root / name
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            if "claims" not in file.parts and file.name != "claims.py":
+            if "claims" not in file.parts and file.name not in ("claims.py", "presets.py"):
                 digest.update(str(file.relative_to(root)).encode() + file.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -24,6 +24,8 @@ from pydantic import BaseModel, Field
 from data.files import atomic_write, write_json
 from data.paths import state_dir
 from engine import claims, system
+from engine.active_features import add_active_features
+from engine.cards import CardReader
 from engine.denoiser import Denoiser, add_denoising
 from engine.errors import UserError
 from engine.events import read_events, thin
@@ -129,6 +131,8 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
     _add_runs(app, guarded, scheduler, store)
     add_puzzles(app, guarded, scheduler, solver)
     add_denoising(app, guarded, scheduler, denoiser)
+    children = {"sr2": solver, "sapo": denoiser}
+    add_active_features(app, guarded, scheduler, CardReader(scheduler, store, matcher), children)
     add_explore(app, guarded, scheduler, store, matcher, lab, _arrow)
 
     @app.get("/match", dependencies=guarded)

@@ -11,6 +11,7 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from data.files import read_json
+from engine.environments import versions
 from engine.errors import UserError
 from engine.run import Run, Stopped
 from engine.tools import JOBS
@@ -30,6 +31,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for run in runs:
         run.event("state", state="running", pid=os.getpid())
+        run.event("environment", python=sys.executable, packages=versions())
         run.progress(0, 1, "loading libraries")
     for run in runs[1:]:
         run.message(f"Trained together with run {runs[0].id}, whose log holds the worker's output.")

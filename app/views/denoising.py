@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from app.active_features import token_features
 from app.denoising_arms import arms_section, curves_section, imported_section
 from app.denoising_live import own_section, remask_section
 from app.denoising_parts import STUDY, choose_pair, first_strip, is_imported
@@ -32,6 +33,7 @@ else:
 chosen = choose_pair(run, known)
 shown = rollouts_section(chosen)
 if shown is not None:
+    token_features(run, shown)
     remask_section(chosen[0], shown)
 own_section(chosen, shown.prompt if shown is not None else "")
 if not is_imported(run):

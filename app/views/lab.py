@@ -47,7 +47,8 @@ def choose_run(known: dict[str, Run]) -> Run:
 
 def is_readable(run: Run) -> bool:
     """Whether the run's SAEs read a language model."""
-    return bool(run["config"]["source"] == "language_model")
+    config = run["config"]
+    return config["source"] == "language_model" and not config["model"].startswith("run:")
 
 
 def choose_prompt() -> str:

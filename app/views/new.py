@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from app.connection import client, studies
-from app.study_form import form, parse_seeds
+from app.study_form import form, from_link, parse_seeds
 from app.widgets import PAGES, attempt, duration, literal, show_refusal, size
 from engine.client import EngineError
 
@@ -75,11 +75,15 @@ preset = choose(
     key=f"preset-{study}",
 )  # fmt: skip
 copied = copying["config"] if copying and preset == start else {}
-values = {**known[study]["presets"][preset], **copied}
+linked = {}
+if study == st.query_params.get("study") and copying is None:
+    linked = from_link(known[study]["schema"], st.query_params)
+values = {**known[study]["presets"][preset], **copied, **linked}
 if study in NOTES:
     st.caption(NOTES[study])
 
-config = form(known[study]["schema"], values, f"cfg-{study}-{preset}-{copying and copying['id']}")
+of = "-".join([str(copying and copying["id"]), *map(str, linked.values())])
+config = form(known[study]["schema"], values, f"cfg-{study}-{preset}-{of}")
 left, right = st.columns(2)
 given = left.text_input(
     "Seeds",
@@ -104,8 +108,9 @@ except EngineError as error:
     st.stop()
 st.markdown("**What it will take**")
 cells = st.columns(3)
-if "seconds" in cost:
-    cells[0].metric("Time on this machine, about", duration(cost["seconds"]))
+if "memory_bytes" in cost:
+    time = duration(cost["seconds"]) if "seconds" in cost else "not measured"
+    cells[0].metric("Time on this machine, about", time)
     cells[1].metric("Memory, about", size(cost["memory_bytes"]))
     cells[2].metric("Disk, about", size(cost["disk_bytes"]))
 if "based_on" in cost:

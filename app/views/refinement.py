@@ -2,10 +2,12 @@
 
 import streamlit as st
 
+from app.active_features import cell_features
 from app.refinement_arms import ablations_section, accuracy_section, seeds_section
 from app.refinement_boards import boards_section
 from app.refinement_own import own_section
-from app.refinement_parts import STUDY, choose_beside, finished_run, first_strip, named
+from app.refinement_parts import STUDY, choose_beside, first_strip, named
+from app.refinement_state import finished_run
 from app.study_claims import claims_section
 from app.study_rerun import rerun_section
 from app.widgets import show_refusal
@@ -25,6 +27,7 @@ run, known = finished_run()
 first_strip(run)
 runs = named(choose_beside(run, known))
 boards_section(runs)
+cell_features(run)
 own_section(run)
 accuracy_section(runs)
 seeds_section(run)

@@ -40,7 +40,18 @@ OTHERS = {
         "Reinforce a denoiser",
         ":material/blur_on:",
     ),
+    "sr2": (
+        "A recurrent reasoner goes over a puzzle again and again: what does it change its mind about, and do two seeds think alike?",
+        "Train a reasoner",
+        ":material/grid_on:",
+    ),
+    "label_shift": (
+        "A deployed classifier changes what it is asked next: can that be forecast, and the classifier corrected without training?",
+        "Deploy and forecast",
+        ":material/sync_alt:",
+    ),
 }
+ABREAST = 2
 
 
 def trained(runs: list[dict[str, Any]], seeds: list[int]) -> dict[str, Any] | None:
@@ -94,11 +105,12 @@ else:
 bring_button()
 
 offered = [study for study in OTHERS if study in studies()]
-for column, study in zip(st.columns(len(offered)) if offered else (), offered, strict=True):
-    sentence, words, icon = OTHERS[study]
-    with column, st.container(border=True, height="stretch"):
-        st.markdown(sentence)
-        st.button(words, on_click=start_other, args=(study,), icon=icon, key=f"start-{study}")
+for row in range(0, len(offered), ABREAST):
+    for column, study in zip(st.columns(ABREAST), offered[row : row + ABREAST], strict=False):
+        sentence, words, icon = OTHERS[study]
+        with column, st.container(border=True, height="stretch"):
+            st.markdown(sentence)
+            st.button(words, on_click=start_other, args=(study,), icon=icon, key=f"start-{study}")
 
 
 def rows_of(launch: Launch, cards: dict[str, str]) -> dict[str, Any]:

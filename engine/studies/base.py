@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engine.errors import UserError
 
 if TYPE_CHECKING:
+    from engine.activation_sources import RunSource
     from engine.run import Run
 
 Verdict = Literal["shown", "not shown", "not tested"]
@@ -92,6 +94,20 @@ class Study(ABC):
     def estimate(self, config: Any, n_seeds: int) -> dict[str, float]:
         """Expected `seconds`, `memory_bytes` and `disk_bytes` of a run on this machine."""
         return {}
+
+    def environment(self, config: Any) -> str | None:
+        """The environment (`engine.environments`) whose Python a run's worker needs; None is the engine's own.
+
+        Asked when a run is queued. Raises UserError that names what this machine lacks for it.
+        """
+        return None
+
+    def activation_source(self, directory: Path, name: str) -> "RunSource | None":
+        """The model of a finished run that `run:ID/name` reads, made without torch; None where there is none to read.
+
+        `directory` is the run's, `name` may be empty. Raises UserError("model").
+        """
+        return None
 
 
 def form_field(

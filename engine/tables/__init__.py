@@ -4,6 +4,7 @@ import pyarrow as pa
 
 from engine.tables.causal import CAUSAL
 from engine.tables.common import F64, I64, STR
+from engine.tables.label_shift import LABEL_SHIFT
 from engine.tables.sae import SAE
 from engine.tables.sapo import SAPO
 from engine.tables.sr2 import SR2
@@ -13,5 +14,6 @@ RUN_TABLES: dict[str, dict[str, pa.DataType]] = {
     **CAUSAL,
     **SAPO,
     **SR2,
+    **LABEL_SHIFT,
     "metrics": {"step": I64, "seed": I64, "name": STR, "value": F64},
 }

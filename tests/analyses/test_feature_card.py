@@ -127,6 +127,15 @@ def test_a_value_stands_at_the_right_of_right_to_left_text() -> None:
     assert any(title.startswith("العربية\u200e · ") for title in titles)
 
 
+def test_a_board_stands_in_its_rows() -> None:
+    cells = {"tokens": list("#.SG#.SG#.SG"), "values": [0.0] * 12, "peak": 5, "row_length": 4}
+    example = {**make_card()["examples"][0], **cells}
+    text = examples_html(make_card(examples=[example]))
+    rows = text.split("white-space:pre-wrap", 1)[1].split("<br/>")
+    assert len(rows) == 4 and "monospace" in text
+    assert [re.sub(r"<[^>]*>|^[^>]*>", "", row) for row in rows[:3]] == ["# . S G"] * 3
+
+
 def test_examples_by_band_and_around_the_peak() -> None:
     card = make_card()
     assert len(re.findall("listitem", examples_html(card))) == 2

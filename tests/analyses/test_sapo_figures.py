@@ -83,6 +83,15 @@ class TestGrid:
         figure = state_text(grid(rows), 1, title="text")
         assert figure.data[1].text[1] == "" and HOSTILE not in figure.data[1].text[0]
         assert {trace.type for trace in step_grid(grid(rows), 1, {}, title="").data} == {"heatmap"}
+        assert (
+            max(figure.data[0].x) == 7 and max(state_text(grid(rows), 1, title="", half=True).data[0].x) == 3
+        )
+
+    def test_positions_are_counted_from_one(self) -> None:
+        few, many = (step_grid(grid(tokens([1] * n, ["a"] * n)), 1, {}, title="") for n in (3, 40))
+        assert list(few.layout.xaxis.ticktext) == ["1", "2", "3"]
+        assert list(many.layout.xaxis.ticktext) == ["10", "20", "30", "40"]
+        assert list(many.layout.xaxis.tickvals) == [9, 19, 29, 39]
 
     def test_parts_are_read_from_the_bar_or_the_grid(self) -> None:
         assert parts_of("4 4 2 | 2") == {"trace": (0, 2), "answer": (4, 4)}
@@ -98,6 +107,7 @@ def test_order_map_holds_the_step_of_every_commitment() -> None:
     figure = order_map(frame, 9, {}, title="order")
     assert figure.data[0].z.tolist() == [[2, 1, 3], [1, 3, 2]]
     assert (figure.layout.shapes[0].y0, figure.layout.shapes[0].y1) == (0.5, 1.5)
+    assert figure.data[0].customdata[1][2] == [10, 3]
     assert len(orders(rows, pd.DataFrame({"rollout": [9]}))) == 3
 
 
@@ -157,6 +167,10 @@ class TestCurves:
         figure = reinforcement(frame, "reward", "Reward", "training")
         assert [trace.name for trace in figure.data if trace.name] == ["diffu-GRPO", "SAPO"]
         assert len(figure.data) == 4 and "SAPO 1.50 to 3.50" in figure.layout.meta["alt"]
+        assert figure.layout.title.subtitle.text == "training rollouts; band: lowest to highest seed"
+        alone = reinforcement(frame.assign(seeds=1, mean=0.5), "junk", "Junk", "training")
+        assert alone.layout.title.subtitle.text == "training rollouts" and len(alone.data) == 2
+        assert (alone.layout.yaxis.minallowed, alone.layout.xaxis.dtick) == (-0.03, 1)
         assert (
             "no such figure" in reinforcement(frame.iloc[:0], "junk", "Junk", "training").layout.meta["alt"]
         )
@@ -195,6 +209,14 @@ class TestArms:
         titles = [note.text for note in figure.layout.annotations]
         assert titles[:2] == ["Solved exactly", "Blank cells right"]
         assert "SAPO 60.0%" in figure.layout.meta["alt"]
+
+    def test_what_may_be_negative_has_zero_and_round_ticks(self) -> None:
+        arms = self.arms().assign(answer_lead=[-4.0, 0.5, 0.0, 0.1, -0.2, 0.3])
+        figure = arms_figure(arm_figures(arms), arms, {})
+        titles = [note.text for note in figure.layout.annotations]
+        axis = figure.layout[f"xaxis{titles.index('Answer lead') + 1}"]
+        assert list(axis.tickvals) == [-2.0, 0.0] and list(figure.layout.xaxis.tickvals) == [0, 0.5, 1]
+        assert "Groups with an<br>advantage" in titles
 
     def test_difference_is_paired_over_seeds(self) -> None:
         mean, low, high, seeds = paired_difference(self.arms(), "exact", "sapo", "base")

@@ -15,6 +15,7 @@ from analyses.sr2_figures import (
     paths_figure,
     residual_curves,
     rules_curves,
+    training_figure,
 )
 from analyses.sr2_frames import (
     ALL_HEADS,
@@ -164,6 +165,7 @@ class TestBoard:
         weights = pd.DataFrame({"cell": range(16), "weight": [0.5, 0.25, *[np.nan] * 14]})
         figure = attention_figure(puzzle, weights, [0] * 16, 5, title="", subtitle="")
         assert figure.data[0].zmax == 0.5 and np.isnan(figure.data[0].z[3][3])
+        assert [trace.name for trace in figure.data if trace.name] == ["given", "chosen"]
         assert cell_name(5, 4) == "row 2, column 2" and "row 2, column 2" in figure.layout.meta["alt"]
 
 
@@ -184,6 +186,12 @@ def iterations(exact: list[float], trained: int, seeds: int = 2) -> pd.DataFrame
 
 
 class TestCurves:
+    def test_what_is_logged_is_called_by_its_name(self) -> None:
+        rows = [{"step": step, "seed": 0, "validation_exact": step / 10} for step in (1, 2)]
+        figure = training_figure(rows, "validation_exact")
+        assert figure.layout.yaxis.title.text == "Puzzles solved exactly, validation"
+        assert figure.layout.yaxis.tickformat == ".0%" and figure.data[0].y.tolist() == [0.1, 0.2]
+
     def test_accuracy_is_solid_to_the_trained_number_and_dotted_beyond(self) -> None:
         arms = {"SR²": iterations([0.1, 0.5, 0.6, 0.7], 2), "a<b": iterations([0.1, 0.2], 2, seeds=1)}
         frame = accuracy(arms, "exact")

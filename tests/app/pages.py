@@ -18,6 +18,7 @@ PAGES = {
         "causal_graph",
         "hierarchy",
         "recovery",
+        "label_shift",
         "denoising",
         "refinement",
         "new",

@@ -17,9 +17,10 @@ from engine.client import Client, EngineError
 from tests.app.causal_tables import engine_on
 from tests.app.denoising_tables import TINY, write_run
 from tests.app.pages import figures, labels, open_page, text_of
-from tests.sapo.test_foreign import CLEAN, FILLER, LLADA, WRONG, d1, written
+from tests.sapo.test_foreign import CLEAN, DATA, FILLER, LLADA, REAL_D1, WRONG, d1, written
 
 TRAINED, SUDOKU, IMPORTED, FAILED = "aaaaaaaaaaa1", "bbbbbbbbbbb1", "ccccccccccc1", "ddddddddddd1"
+REAL = "eeeeeeeeeee1"
 ENDLESS = {**TINY, "base_steps": 200_000}
 HOSTILE = "<script>alert(1)</script>"
 
@@ -38,6 +39,8 @@ def engine(home: Path) -> Iterator[Client]:
         str(written(home, "sample_process.txt", LLADA)),
     ]
     write_run(home, IMPORTED, {"imported": ",".join(files)})
+    real = [*map(str, REAL_D1), str(DATA / "llada_sample_process.txt")]
+    write_run(home, REAL, {"imported": ",".join(real)})
     write_run(
         home, FAILED, TINY, (0,), error="learning_rate: the loss is no longer finite; lower learning_rate."
     )
@@ -77,7 +80,7 @@ class TestTrained:
         assert strip["Solved exactly, SAPO"] == f"{arms['exact'].mean():.1%}"
         assert strip["Answers right, SAPO"] == f"{arms['cell'].mean():.1%}"
         alike = rows(home, "sapo_agreement").query("arm == 'sapo'")
-        assert strip["Order between seeds"] == f"{alike['spearman'].mean():.3f}"
+        assert strip["Commit order"] == f"{alike['spearman'].mean():.3f}"
         assert strip["Chance"] == f"{alike['null_spearman'].mean():.3f}"
 
     def test_two_policies_stand_side_by_side_at_the_step_of_the_link(self, engine: Client) -> None:
@@ -186,7 +189,7 @@ class TestOtherTasks:
     def test_imported_files_show_their_figures_and_text_stays_text(self, engine: Client) -> None:
         page = open_page("denoising", run=IMPORTED, rollout="4")
         shown = [(metric.label, metric.value) for metric in page.metric]
-        assert shown[0] == ("Solved exactly", "50.0%") and shown[2] == ("Junk", "25.0%")
+        assert shown[0] == ("Solved exactly", "50.0%") and shown[1] == ("Junk", "25.0%")
         assert HOSTILE in [code.value for code in page.code]
         assert HOSTILE not in "\n".join(str(element.value) for element in page.markdown)
         assert "without weights" in text_of(page) and "again_go" not in str([b.key for b in page.button])
@@ -195,6 +198,17 @@ class TestOtherTasks:
         page = open_page("denoising", run=IMPORTED, policy="imported-1", step="2")
         grid = titled(page, "sample_process.txt")[0]
         assert "2 masked after step 2" in masked(grid) and "tells no confidence" in text_of(page)
+
+    def test_real_generations_of_an_8b_model(self, engine: Client) -> None:
+        page = open_page("denoising", run=REAL, policy="imported-1", step="30")
+        shown = [(metric.label, metric.value) for metric in page.metric]
+        assert shown[:2] == [("Solved exactly", "21.1%"), ("Junk", "0.0%")]
+        assert "256 generations" in text_of(page)
+        grid, order = titled(page, "llada_sample_process.txt")[0], titled(page, "Commit order")[0]
+        assert "34 masked after step 30" in masked(grid)
+        assert grid["layout"]["xaxis"]["ticktext"] == order["layout"]["xaxis"]["ticktext"]
+        assert grid["layout"]["xaxis"]["ticktext"][:2] == ["10", "20"]
+        assert page.selectbox(key="beside_choice").value == "none"
 
 
 class TestStates:

@@ -69,8 +69,8 @@ def test_text_of_any_kind_stays_text(address: str, page: Page, run: str, searche
     page.goto(f"{address}/features?runs={run}&seed=0&feature={feature}")
     main = page.get_by_test_id("stMain")
     expect(main.get_by_text("Nearest features of this SAE")).to_be_visible(timeout=60_000)
-    expect(main.get_by_text(f"feature {feature} ").first).to_be_visible()
-    for _ in range(40):
+    expect(main.get_by_text(f"feature {feature} ").first).to_be_visible(timeout=60_000)
+    for _ in range(200):
         texts = main.locator("[data-testid=stHtml]").all_inner_texts()
         words = "".join(re.sub(r"\s", "", text) for text in texts)
         if shown in words:

@@ -136,7 +136,7 @@ class TestOwnPuzzle:
     def test_it_is_solved_live_as_the_engine_solves_it(self, engine: Client) -> None:
         given = rows(engine, "sr2_puzzles", puzzle=0)["given"].iloc[0]
         page = self.solve(given)
-        assert "exactly one solution" in page.success[0].value
+        assert page.success[0].value == "It has exactly one solution."
         last = engine.solve_puzzle(FULL, 0, given, 6)["iterations"][-1]
         page.session_state["own_t"] = last["iteration"]
         page.session_state["own_playing"] = False
@@ -149,7 +149,7 @@ class TestOwnPuzzle:
     def test_several_solutions_and_broken_rules_are_named(self, engine: Client) -> None:
         assert "more than one solution" in self.solve("1...\n" + "....\n" * 3).warning[0].value
         page = self.solve("11..\n" + "....\n" * 3)
-        assert "row 1 holds the digit 1 twice" in page.error[0].value
+        assert page.error[0].value == "Invalid: row 1 holds the digit 1 twice."
         own = [figure for figure in figures(page) if figure["layout"]["title"]["text"] == "SR² · seed 0"][-1]
         assert "wrong" not in own["layout"]["title"]["subtitle"]["text"] and squares(own, "#D55E00") == 0
 
@@ -198,10 +198,16 @@ class TestStates:
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
             page = open_page("refinement", run=run)
-            assert page.get("progress") and figures(page) and "Boards, curves" in text_of(page)
+            assert page.get("progress") and "Boards, curves" in text_of(page)
+            assert figures(page)[0]["layout"]["yaxis"]["title"]["text"] == "Training loss"
+            next(button for button in page.button if "Stop" in button.label).click().run()
+            assert engine.wait(run)["state"] == "cancelled"
+            stopped = open_page("refinement", run=run)
+            assert figures(stopped) and "Continue from the last checkpoint" in labels(stopped)
         finally:
-            engine.cancel(run)
-            engine.wait(run)
+            if engine.run(run)["state"] in ("queued", "running"):
+                engine.cancel(run)
+                engine.wait(run)
 
     def test_home_knows_the_run_by_its_exact_figure(self, engine: Client) -> None:
         board = open_page("start").dataframe[0].value

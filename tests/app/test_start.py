@@ -21,6 +21,8 @@ class TestEmpty:
             "Draw a causal graph",
             "Find a concept hierarchy",
             "Reinforce a denoiser",
+            "Train a reasoner",
+            "Deploy and forecast",
         ]
         assert "No runs yet" in text_of(page)
 
@@ -29,7 +31,12 @@ class TestEmpty:
 
     @pytest.mark.parametrize(
         ("study", "page"),
-        [("multimodal_causal", "causal_graph"), ("concept_hierarchy", "hierarchy"), ("sapo", "denoising")],
+        [
+            ("multimodal_causal", "causal_graph"),
+            ("concept_hierarchy", "hierarchy"),
+            ("sapo", "denoising"),
+            ("sr2", "refinement"),
+        ],
     )
     def test_one_button_starts_each_other_study(
         self, engine: Client, monkeypatch: pytest.MonkeyPatch, study: str, page: str

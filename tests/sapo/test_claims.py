@@ -99,12 +99,17 @@ def test_claims_name_runs_that_exist_and_enough_seeds() -> None:
             parse_config(STUDY, request["preset"], request["config"])
         assert claim.runs("tour") == []
     assert BY_NAME["paper_size"].runs("standard") == []
+    assert [request["preset"] for claim in CLAIMS for request in claim.runs("paper")] == ["paper"]
 
 
 @pytest.mark.parametrize("preset", Sapo.presets)
 def test_presets_are_valid_and_estimated(preset: str) -> None:
-    estimate = STUDY.estimate(parse_config(STUDY, preset, {}), 5)
-    assert estimate["seconds"] > 0 and estimate["disk_bytes"] > 0
+    config = parse_config(STUDY, preset, {})
+    estimate = STUDY.estimate(config, 5)
+    assert estimate["memory_bytes"] > 0 and estimate["disk_bytes"] > 0
+    assert ("seconds" in estimate) != config.is_large and (
+        "not measured" in estimate["based_on"]
+    ) == config.is_large
 
 
 @pytest.mark.parametrize(
@@ -118,6 +123,8 @@ def test_presets_are_valid_and_estimated(preset: str) -> None:
         ({"heads": 5}, "heads"),
         ({"start_from": "bundled"}, "start_from"),
         ({"group_size": 1}, "group_size"),
+        ({"policy": "qwen", "completion_length": 100}, "block_length"),
+        ({"policy": "llada", "start_from": "run:abc"}, "start_from"),
     ],
 )
 def test_bad_settings_name_their_field(changes: dict[str, Any], field: str) -> None:

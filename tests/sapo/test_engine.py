@@ -15,7 +15,7 @@ from data.paths import state_dir
 from engine.cli import app
 from engine.client import Client
 from tests.sapo.conftest import TINY, results, train
-from tests.sapo.test_foreign import CLEAN, FILLER, WRONG, d1, written
+from tests.sapo.test_foreign import CLEAN, DATA, FILLER, REAL_D1, WRONG, d1, written
 
 SMALL: dict[str, Any] = {**TINY, "arms": "diffu_grpo,sapo", "base_steps": 300}
 
@@ -47,6 +47,20 @@ def test_files_become_a_run(engine: Client, tmp_path: Path) -> None:
     assert run["state"] == "done" and run["seeds"] == [0, 1]
     assert engine.table(run["id"], "sapo_arms")["exact"].to_pylist() == [0.5, 0.0]
     assert engine.table(run["id"], "sapo_rollouts").num_rows == 5
+
+
+def test_real_generations_of_an_8b_model_become_a_run(engine: Client) -> None:
+    files = [*map(str, REAL_D1), str(DATA / "llada_sample_process.txt")]
+    told = CliRunner().invoke(app, ["import-generations", *files, "--wait"])
+    assert told.exit_code == 0, told.output
+    assert "256 generations, countdown (d1 JSON); exact 21.1 %, junk (rep-3 above 0.3) 0.0 %" in told.output
+    run = next(run["id"] for run in engine.runs("sapo") if "d1_countdown_128" in run["config"]["imported"])
+    arms = engine.table(run, "sapo_arms").sort_by("seed").to_pylist()
+    assert [(row["n"], row["exact"], row["junk"]) for row in arms] == [(256, 54 / 256, 0.0), (1, None, 0.0)]
+    assert engine.table(run, "sapo_rollouts").num_rows == 257
+    tokens = engine.table(run, "sapo_tokens", where={"step": 64}).sort_by("position")
+    assert sorted(tokens["committed_at"].to_pylist()) == list(range(1, 65))
+    assert tokens["token"][0].as_py() == "Artificial"
 
 
 def test_a_broken_file_is_refused_by_its_line(engine: Client, tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.errors import UserError
-from engine.studies.sapo.foreign import read_file
+from engine.studies.sapo.foreign import evaluations, read_evaluation, read_file
 from engine.studies.sapo.importing import summary
 
+DATA = Path(__file__).with_name("data")
+REAL_D1 = sorted((DATA / "d1_countdown_128").glob("*.json"))
 QUESTION = "Numbers: [99, 51, 13]\nTarget: 61"
 CLEAN = "<reasoning>\n99 - 51 = 48\n48 + 13 = 61\n</reasoning>\n<answer>\n\\boxed{99 - 51 + 13}\n</answer><|eot_id|>"
 FILLER = "<reasoning>\n" + "We " * 60 + "\n</reasoning>\n<answer>\n\\boxed{99-51+13 = 61}\n</answer>"
@@ -118,6 +120,78 @@ def test_our_own_parquet(tmp_path: Path) -> None:
     (generation,) = read_file(tmp_path / "sapo_tokens.parquet").generations
     assert generation.committed_at == [2, 1] and generation.text == "3 7"
     assert generation.details[1, 1]["confidence"] == 0.9
+
+
+def test_llada_on_countdown_as_d1_kept_it() -> None:
+    (paths,) = evaluations(REAL_D1)
+    found = read_evaluation(paths)
+    figures = summary(found)
+    assert figures["file"] == "countdown_instruct_128_64_*_generations.json"
+    assert (figures["n"], figures["task"]) == (256, "countdown")
+    assert (figures["exact"], figures["junk"]) == (54 / 256, 0.0)
+    solved = [row for row in found.generations if row.exact]
+    assert "Numbers: [52, 68, 27]\nTarget: 11" not in [row.prompt for row in solved]
+    assert "Numbers: [57, 96, 38]\nTarget: 77" in [row.prompt for row in solved]
+
+
+def test_files_that_differ_in_more_than_the_gpu_are_evaluations_of_their_own() -> None:
+    names = ["countdown_base_128_64_0", "countdown_base_256_64_0", "countdown_base_128_64_1", "sudoku"]
+    groups = evaluations([Path("/x") / f"{name}_generations.json" for name in names])
+    assert [len(group) for group in groups] == [2, 1, 1]
+
+
+def test_a_trajectory_as_llada_wrote_it() -> None:
+    (generation,) = read_file(DATA / "llada_sample_process.txt").generations
+    assert generation.text.startswith(
+        "Artificial intelligence (AI) refers to the technology used in computer systems"
+    )
+    assert sorted(generation.committed_at) == list(range(1, 65))
+    assert generation.steps[0][1].index(",") == 26
+
+
+def real(**changes: Any) -> str:
+    content = json.loads(REAL_D1[0].read_text())
+    content["generations"][1].update(changes)
+    return json.dumps(content, indent=2)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (REAL_D1[0].read_text()[:9000], "line 137: it is no JSON (unterminated string"),
+        (REAL_D1[0].read_text().replace('"generations": [', '"outputs": ['), """line 1: there is no list "generations", only 'outputs'"""),
+        (REAL_D1[0].read_text().replace("        51\n", "        " + "9" * 5000, 1), "line 12: it holds a number of more than"),
+        (real(ground_truth=[[1e400, 2, 3], 4]), "line 15: generation 2 has a ground_truth that is not [numbers, target]"),
+        (real(ground_truth=[[1.5, 2, 3], 4]), "line 15: generation 2 has a ground_truth that is not [numbers, target]"),
+        (real(ground_truth=None, question=f"Numbers: [{'9' * 5000}, 1]\nTarget: 4"), "line 15: generation 2 has neither"),
+        (real(ground_truth=None, question="Numbers: [1, 2 3,]\nTarget: 4"), "line 15: generation 2 has neither"),
+        (real(generations="1+" * 60_000), "line 15: generation 2 is longer than 100,000 characters"),
+    ],
+)  # fmt: skip
+def test_a_real_file_that_was_damaged(tmp_path: Path, content: str, said: str) -> None:
+    with pytest.raises(UserError, match="imported") as caught:
+        read_file(written(tmp_path, "countdown.json", content))
+    assert caught.value.message.startswith(f"countdown.json, {said}")
+
+
+def test_an_answer_of_thousands_of_digits_is_wrong(tmp_path: Path) -> None:
+    for answer in (
+        r"\boxed{" + "9" * 5000 + "}",
+        r"\boxed{" + "(" * 5000 + "1" + ")" * 5000 + "}",
+        "1+" * 40_000,
+    ):
+        found = read_file(written(tmp_path, "countdown.json", real(generations=answer)))
+        assert found.generations[1].exact is False
+
+
+def test_half_a_character_can_be_kept(tmp_path: Path) -> None:
+    found = read_file(written(tmp_path, "countdown.json", real(generations="\ud83d hi")))
+    assert pa.array([found.generations[1].text]).to_pylist() == ["? hi"]
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    text = "\ufeff" + REAL_D1[0].read_text()
+    assert summary(read_file(written(tmp_path, "countdown.json", text)))["n"] == 37
 
 
 def broken_row(number: int, **changes: Any) -> str:

@@ -164,6 +164,6 @@ def test_the_bundled_base_knows_something(tmp_path: Path) -> None:
     assert arms.loc["base", "exact"] > 0.15 and arms.loc["base", "iterations"] == 0
 
 
-def test_llada_is_refused_with_a_way_out(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="import-generations"):
+def test_llada_never_runs_beside_transformers_5(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="needs transformers below 5, in the environment llada"):
         Sapo().train(open_run(tmp_path / "llada", {"policy": "llada"}, [0]))

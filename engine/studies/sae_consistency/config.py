@@ -4,6 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from data.corpora import ENGLISH_MIX
+from engine.activation_sources import CORPUS, OWN, names_run
 from engine.studies.base import ConfigError, StudyConfig, form_field
 
 LM: dict[str, Any] = {"source": "language_model"}
@@ -16,12 +18,14 @@ class Config(StudyConfig):
     """One sparse autoencoder recipe; every seed of a run trains it on the same stream of data."""
 
     source: Literal["language_model", "synthetic"] = form_field(
-        "Where the vectors come from: a language model's hook point, or a world whose true features are known.",
+        "Where the vectors come from: a hook point of a language model or of a finished run's model, or a world whose true "
+        "features are known.",
         group="Data",
         default="language_model",
     )
     model: str = form_field(
-        "Language model: the bundled one, a Hugging Face id or a local folder.",
+        "Language model: the bundled one, a Hugging Face id or a local folder. Or the model of a finished run of sr2 or sapo: "
+        "run:ID (first seed; the SAPO arm, or else the base), run:ID/seed-2, run:ID/seed-2/diffu_grpo.",
         group="Model",
         default="smollm2-135m-instruct-q4",
         only_if=LM,
@@ -29,16 +33,17 @@ class Config(StudyConfig):
     )
     hook_point: str = form_field(
         "Activation read by the SAE, as a TransformerBridge hook name; blocks.11.hook_out is the residual "
-        "stream after 12 layers.",
+        "stream after 12 layers. Of an sr2 run the state after alignment block 11, of a sapo run the stream after block 11.",
         group="Model",
         default="blocks.11.hook_out",
         only_if=LM,
         min_length=1,
     )
     corpus: str = form_field(
-        "Text: the bundled English mix, a .txt, .jsonl or .parquet file, a folder of them, or a Hugging Face dataset id.",
+        "Text: the bundled English mix, a .txt, .jsonl or .parquet file, a folder of them, or a Hugging Face dataset id. Of a "
+        "run's model its own inputs: own, or own@0.5 for a denoiser at the one noise level 0.5.",
         group="Data",
-        default="english-mix",
+        default=ENGLISH_MIX,
         only_if=LM,
         min_length=1,
     )
@@ -51,7 +56,8 @@ class Config(StudyConfig):
         ge=1_000,
     )
     context_size: int = form_field(
-        "Tokens per forward pass window; position 0 of each window is never used.",
+        "Tokens per forward pass window; position 0 of each window is never used. Ignored for a run's model: a window is "
+        "one whole board or sequence then, and every position is used.",
         group="Data",
         default=128,
         unit="tokens",
@@ -267,7 +273,8 @@ class Config(StudyConfig):
     )
 
     functional_tokens: int = form_field(
-        "Held-out tokens on which stable and unstable features are ablated in the language model; 0 leaves it out.",
+        "Held-out tokens on which stable and unstable features are ablated in the language model; 0 leaves it out, and so "
+        "does a run's model.",
         group="Evaluation",
         default=2_048,
         unit="tokens",
@@ -277,7 +284,8 @@ class Config(StudyConfig):
         le=1_000_000,
     )
     explained_pairs: int = form_field(
-        "Matched pairs whose top contexts are compared in meaning, by an embedding or a judge; 0 leaves it out.",
+        "Matched pairs whose top contexts are compared in meaning, by an embedding or a judge; 0 leaves it out, and so "
+        "does a run's model, whose inputs are no text.",
         group="Evaluation",
         default=500,
         unit="pairs",
@@ -302,8 +310,32 @@ class Config(StudyConfig):
         """Optimiser steps really taken: none for the random control."""
         return 0 if self.control == "random" else self.n_steps
 
+    @property
+    def reads_run(self) -> bool:
+        """Whether the vectors are those of a finished run's model."""
+        return self.source == "language_model" and names_run(self.model)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_inputs(cls, values: Any) -> Any:
+        """A run's model reads its own inputs, and what needs a language model and text is left out."""
+        if not isinstance(values, dict) or not names_run(str(values.get("model", ""))):
+            return values
+        corpus = values.get("corpus", ENGLISH_MIX)
+        own = {"corpus": OWN if corpus == ENGLISH_MIX else corpus}
+        return {**values, **own, "functional_tokens": 0, "explained_pairs": 0}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        is_own = CORPUS.fullmatch(self.corpus) is not None
+        if self.reads_run and not is_own:
+            raise ConfigError(
+                "corpus", f"a run's model reads its own inputs and not {self.corpus}; give own, or own@0.5."
+            )
+        if self.source == "language_model" and is_own and not self.reads_run:
+            raise ConfigError(
+                "corpus", f"{self.corpus} stands for a run's inputs and {self.model} reads text; name a text."
+            )
         if self.architecture not in ("relu", "gated") and self.k > self.d_sae:
             raise ConfigError("k", f"k = {self.k} exceeds d_sae = {self.d_sae}; lower k or raise d_sae.")
         if self.source == "synthetic" and self.true_sparsity > self.n_true_features:

@@ -1,4 +1,4 @@
-"""Where training vectors come from: a world in memory, or a language model's activations on disk."""
+"""Where training vectors come from: a world in memory, or activations on disk, of a language model or a run's model."""
 
 import json
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ Rows = NDArray[np.float32]
 WORLD_FIELDS = (
     "world", "n_true_features", "d_in", "true_sparsity", "zipf_exponent", "correlation", "world_seed", "n_samples",
 )  # fmt: skip
+NO_TEXT = "Loss recovered and agreement in meaning are left out: they need a language model and text."
 HELDOUT_VECTORS = 10_000
 BLOCK = 64
 
@@ -71,6 +72,8 @@ def open_source(run: Run) -> Source:
     from engine.activations import open_activations
 
     found = open_activations(run)
+    if config.reads_run:
+        run.message(NO_TEXT)
     provenance = (("model_name", config.model), ("hook_name", config.hook_point))
     return Source(found.train, found.heldout, found.scale, activations=found, provenance=provenance)
 

@@ -1,8 +1,10 @@
 """Step-aware reinforcement of a denoising language model (SAPO, arXiv 2510.01544); not the Soft Adaptive method."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from engine.activation_sources import RunSource
 from engine.run import Run
 from engine.studies.base import Study
 from engine.studies.sapo.claims import CLAIMS
@@ -49,13 +51,27 @@ class Sapo(Study):
             from engine.studies.sapo.importing import import_identity
 
             return import_identity(config, seeds)
+        if config.is_large:
+            from engine.studies.sapo.needs import large_identity
+
+            return large_identity(config)
         if config.start_from:
             from engine.studies.sapo.base_models import base_identity
 
             return base_identity(config, list(seeds))
         return ""
 
+    def environment(self, config: Any) -> str | None:
+        from engine.studies.sapo.needs import require
+
+        return require(config)
+
     def estimate(self, config: Any, n_seeds: int) -> dict[str, float]:
         from engine.studies.sapo.cost import estimate
 
         return estimate(config, n_seeds)
+
+    def activation_source(self, directory: Path, name: str) -> RunSource:
+        from engine.studies.sapo.activation_source import SapoSource
+
+        return SapoSource.named(directory, name)

@@ -10,8 +10,11 @@ from engine.studies.sapo.schedule import Schedule, blockwise
 
 ARMS = ("diffu_grpo", "sapo", "grpo_longer", "grpo_wider", "sapo_no_indicator", "process_only")
 MATCHED = ("grpo_longer", "grpo_wider")
-LLADA = "GSAI-ML/LLaDA-8B-Instruct"
-TRAINED: dict[str, Any] = {"start_from": ""}
+PUBLISHED = {"qwen": "dllm-hub/Qwen3-0.6B-diffusion-mdlm-v0.1", "llada": "GSAI-ML/LLaDA-8B-Instruct"}
+LARGE: dict[str, Any] = {"policy": list(PUBLISHED)}
+SMALL: dict[str, Any] = {"policy": "small"}
+TRAINED: dict[str, Any] = {"start_from": "", **SMALL}
+LARGE_BLOCK = 32  # tokens, as d1
 
 
 class Config(StudyConfig):
@@ -45,31 +48,69 @@ class Config(StudyConfig):
         "Share of the base model's training examples whose trace is filler though the answer is right.",
         group="Task",
         default=0.5,
-        only_if={"task": ["chain", "countdown"]},
+        only_if={"task": ["chain", "countdown"], **SMALL},
         ge=0,
         le=1,
     )
-    policy: Literal["small", "llada"] = form_field(
-        "The denoiser: a small transformer trained here, or LLaDA-8B-Instruct with LoRA.",
+    policy: Literal["small", "qwen", "llada"] = form_field(
+        "The denoiser: small, a transformer trained here; qwen, a Qwen3 masked-diffusion model with LoRA; llada, a LLaDA model "
+        "with LoRA, whose owner's code then runs in the environment llada. The last two are asked in words and need a GPU.",
         group="Model",
         default="small",
+    )
+    policy_model: str = form_field(
+        f"Hugging Face id or local folder of the large model; empty is {PUBLISHED['qwen']} or {PUBLISHED['llada']}.",
+        group="Model",
+        default="",
+        only_if=LARGE,
+    )
+    completion_length: int = form_field(
+        "Length of a completion; must divide into blocks.",
+        group="Model",
+        default=256,
+        unit="tokens",
+        only_if=LARGE,
+        ge=1,
+        le=4_096,
+    )
+    lora_rank: int = form_field(
+        "Rank of the LoRA adapter.", group="Model", default=128, only_if=LARGE, advanced=True, ge=1, le=1_024
+    )
+    lora_alpha: int = form_field(
+        "Scale of the adapter: it counts α / rank.",
+        group="Model",
+        default=64,
+        only_if=LARGE,
+        advanced=True,
+        ge=1,
+        le=4_096,
+    )
+    four_bit: bool = form_field(
+        "Keep the frozen weights in 4 bits (NF4).", group="Model", default=False, only_if=LARGE, advanced=True
+    )
+    pass_rows: int = form_field(
+        "Completions in one forward pass; lower it where the GPU's memory runs out.",
+        group="Model",
+        default=8,
+        unit="completions",
+        only_if=LARGE,
+        advanced=True,
+        ge=1,
     )
     width: int = form_field(
         "Width of the residual stream.",
         group="Model",
         default=96,
-        only_if={"policy": "small"},
+        only_if=SMALL,
         ge=16,
         le=1024,
     )
-    layers: int = form_field(
-        "Transformer blocks.", group="Model", default=3, only_if={"policy": "small"}, ge=1, le=24
-    )
+    layers: int = form_field("Transformer blocks.", group="Model", default=3, only_if=SMALL, ge=1, le=24)
     heads: int = form_field(
         "Attention heads; must divide the width.",
         group="Model",
         default=4,
-        only_if={"policy": "small"},
+        only_if=SMALL,
         advanced=True,
         ge=1,
         le=32,
@@ -79,6 +120,7 @@ class Config(StudyConfig):
         "each seed's base of a finished run with the same task and sizes.",
         group="Base model",
         default="",
+        only_if=SMALL,
     )
     base_steps: int = form_field(
         "Optimiser steps of the base model.",
@@ -100,14 +142,14 @@ class Config(StudyConfig):
         le=1,
     )
     block_length: int = form_field(
-        "Tokens per block, denoised from left to right; must divide the completion. 0 is one block.",
+        "Tokens per block, denoised from left to right; must divide the completion. 0 is one block, with a large policy 32.",
         group="Sampler",
         default=0,
         unit="tokens",
         ge=0,
     )
     denoising_steps: int = form_field(
-        "Denoising steps of a completion; 0 commits one token a step.",
+        "Denoising steps of a completion; 0 commits one token a step, with a large policy two.",
         group="Sampler",
         default=0,
         unit="steps",
@@ -239,12 +281,36 @@ class Config(StudyConfig):
     def paths(self) -> list[str]:
         return [path.strip() for path in self.imported.split(",") if path.strip()]
 
+    @property
+    def is_large(self) -> bool:
+        """Whether the policy is a published language model."""
+        return self.policy != "small"
+
+    @property
+    def large_model(self) -> str:
+        """Id or folder of the large policy's model."""
+        return self.policy_model or PUBLISHED[self.policy]
+
+    @property
+    def trains_base(self) -> bool:
+        return not self.start_from and not self.is_large
+
+    @property
+    def block(self) -> int:
+        """Tokens per block."""
+        length = self.completion_length if self.is_large else self.make_task().completion_length
+        return self.block_length or (min(LARGE_BLOCK, length) if self.is_large else length)
+
     def make_task(self) -> Task:
+        """The task in its own small vocabulary."""
         return make_task(self.task, self.chain_length, self.blanks)
 
     def schedule(self) -> Schedule:
-        length = self.make_task().completion_length
-        return blockwise(length, self.block_length or length, self.denoising_steps or length)
+        if self.is_large:
+            length, steps = self.completion_length, max(1, self.completion_length // 2)
+        else:
+            length = steps = self.make_task().completion_length
+        return blockwise(length, self.block, self.denoising_steps or steps)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -268,6 +334,10 @@ class Config(StudyConfig):
                 else "denoising_steps"
             )
             raise ConfigError(field, f"{str(error)[:-1]}; change it.") from None
+        if self.is_large and self.start_from:
+            raise ConfigError(
+                "start_from", "a large policy starts from its published weights; leave start_from empty."
+            )
         if self.start_from == "bundled" and (self.task, self.chain_length) != ("chain", 3):
             raise ConfigError(
                 "start_from", "the bundled base knows chains of 3; choose that task or train a base."

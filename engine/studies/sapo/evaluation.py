@@ -10,10 +10,8 @@ from torch import Tensor
 
 from analyses.sapo import answer_lead, evenness, given, last_share, longest_run, rep3, step_gains, wilson
 from data.sapo import Examples, Scores, Task
-from engine.studies.sapo.config import Config
-from engine.studies.sapo.policy import Logits
 from engine.studies.sapo.rollouts import Sampler, generator_of, rng_of
-from engine.studies.sapo.sampler import Denoising, denoise
+from engine.studies.sapo.sampler import Denoising
 from engine.studies.sapo.schedule import refill
 
 Row = dict[str, Any]
@@ -40,12 +38,11 @@ def committed_at(states: Tensor, mask: int) -> NDArray[np.float64]:
 class Evaluator:
     """Evaluates one policy, named by seed and arm. The prompts are those of every seed and arm of the data seed."""
 
-    def __init__(self, config: Config, logits_of: Logits, seed: int, arm: str, data_seed: int) -> None:
-        self.config, self.seed, self.arm = config, seed, arm
-        self.task: Task = config.make_task()
-        self.sampler = Sampler(config, self.task, logits_of)
+    def __init__(self, sampler: Sampler, seed: int, arm: str, data_seed: int) -> None:
+        self.sampler, self.seed, self.arm = sampler, seed, arm
+        self.config, self.task = sampler.config, sampler.task
         self.streams = (data_seed, seed)
-        self.found: Examples = self.task.examples(rng_of("test", data_seed), config.eval_prompts, "test")
+        self.found: Examples = self.task.examples(rng_of("test", data_seed), self.config.eval_prompts, "test")
         self.prompts = torch.from_numpy(self.found.prompts)
         self.result = Evaluation()
 
@@ -191,7 +188,7 @@ class Evaluator:
         """Success after masking a span of finished rollouts again, the rest left as it is; `drop` against the answer alone.
 
         Tasks with a trace: the answer alone, trace and answer, and the answer with the trace replaced by filler. Sudoku:
-        each row of the grid, against none.
+        each row of the grid, text: each quarter, against none.
         """
         finished = sampled.completions[: self.config.value_prompts]
         scores = self._scores(finished, slice(0, len(finished)))
@@ -219,7 +216,7 @@ class Evaluator:
 
     def _named_spans(self, finished: Tensor) -> dict[str, tuple[Tensor, list[int]]]:
         if not self.task.trace:
-            return {f"row {row + 1}": (finished, list(range(4 * row, 4 * row + 4))) for row in range(4)}
+            return {name: (finished, list(part)) for name, part in self.task.parts.items()}
         trace, answer = list(self.task.trace), list(self.task.answer)
         ruined = torch.from_numpy(self.task.with_junk(rng_of("spans", *self.streams), finished.numpy(), 1.1))
         return {
@@ -253,8 +250,7 @@ class Evaluator:
         n = len(self.prompts)
         orders = committed_at(sampled.states, self.task.mask)
         leads = [answer_lead(order, self.task.trace, self.task.answer) for order in orders]
-        start, stop = (self.task.trace.start, self.task.trace.stop) if self.task.trace else (0, None)
-        traces = [row[start:stop] for row in sampled.completions.tolist()]
+        traces = [self.task.units(row) for row in sampled.completions.numpy()]
         low, high = wilson(float(scores.exact.sum()), n)
         already = [row["already_right"] for row in self.result.rows["sapo_steps"]]
         self.result.add(
@@ -297,23 +293,13 @@ def remask(
     """Mask `positions` of finished completions (n × L) and denoise them again, one token a step."""
     start = completions.clone()
     start[:, positions] = sampler.task.mask
-    return denoise(
-        sampler.logits_of,
-        prompts,
-        start,
-        refill(start.shape[1], len(positions)),
-        sampler.task.mask,
-        generator,
-        temperature=sampler.config.temperature,
-        remasking=sampler.config.remasking,
-        record=record,
-    )
+    once = refill(start.shape[1], len(positions))
+    return sampler.go_on(prompts, start, None, generator, record=record, schedule=once)
 
 
 def step_rows(sampler: Sampler, denoised: Denoising, row: int) -> list[Row]:
     """What `sapo_tokens` says of every step and position of one row of a recorded denoising."""
-    words, mask = sampler.task.vocabulary, sampler.task.mask
-    block = sampler.config.block_length or sampler.task.completion_length
+    word, mask, block = sampler.task.word, sampler.task.mask, sampler.config.block
     assert denoised.argmax is not None and denoised.confidence is not None and denoised.entropy is not None
     order = committed_at(denoised.states[row : row + 1], mask)[0]
     states = denoised.states[row].tolist()
@@ -325,8 +311,8 @@ def step_rows(sampler: Sampler, denoised: Denoising, row: int) -> list[Row]:
             "step": step + 1,
             "position": position,
             "block": position // block,
-            "token": "" if states[step + 1][position] == mask else words[states[step + 1][position]],
-            "argmax": words[argmax[step][position]],
+            "token": "" if states[step + 1][position] == mask else word(states[step + 1][position]),
+            "argmax": word(argmax[step][position]),
             "confidence": confidence[step][position],
             "entropy": entropy[step][position],
             "committed_at": int(order[position]),
@@ -338,7 +324,7 @@ def step_rows(sampler: Sampler, denoised: Denoising, row: int) -> list[Row]:
 
 def rollout_row(task: Task, prompt: Any, completion: Any, scores: Scores, row: int) -> Row:
     """The columns of `sapo_rollouts` that a completion (L) and its scores give."""
-    trace = completion[task.trace.start : task.trace.stop] if task.trace else completion
+    units = task.units(completion)
     return {
         "prompt": task.text(prompt),
         "completion": task.text(completion),
@@ -348,8 +334,8 @@ def rollout_row(task: Task, prompt: Any, completion: Any, scores: Scores, row: i
         "cell": float(scores.cell[row]),
         "junk": _flag(scores.junk[row]),
         "trace_valid": _flag(scores.trace_valid[row]),
-        "rep3": rep3(trace.tolist()),
-        "longest_run": longest_run(trace.tolist()),
+        "rep3": rep3(units),
+        "longest_run": longest_run(units),
     }
 
 

@@ -5,6 +5,7 @@ A malformed file raises UserError("imported") with one sentence that names the f
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
@@ -16,10 +17,11 @@ import pyarrow.parquet as pq
 from engine.errors import UserError
 from engine.studies.sapo.foreign_scores import Scored, answer_span, score
 
-MAX_BYTES = 200_000_000
+MAX_BYTES, MAX_CHARACTERS = 200_000_000, 100_000
 LLADA_MASK = "<|mdm_mask|>"
-_STEP = re.compile(r"\s*([0-9]+)\s*,(.*)", re.DOTALL)
+_STEP = re.compile(r"\s*([0-9]{1,9})\s*,(.*)", re.DOTALL)
 _TOKEN = re.compile(r"\*([^&]*)&")
+_RANK = re.compile(r"(_[0-9]+_[0-9]+_)[0-9]+(_generations\.json)")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,27 @@ def read_file(path: Path, task: str | None = None) -> ForeignFile:
     return found
 
 
+def evaluations(paths: Sequence[Path]) -> list[list[Path]]:
+    """Files grouped into evaluations. d1 writes a file per GPU, `countdown_instruct_128_64_0_generations.json`, …_1_… and so
+    on: files whose names differ in that rank alone are parts of one evaluation; every other file is one of its own.
+    """
+    groups: dict[Path, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(path.with_name(_RANK.sub(r"\1*\2", path.name)), []).append(path)
+    return list(groups.values())
+
+
+def read_evaluation(paths: Sequence[Path], task: str | None = None) -> ForeignFile:
+    """The generations of one evaluation's files, in their order, under a name with * for the rank. Raises UserError."""
+    parts = [read_file(path, task) for path in paths]
+    if len(parts) == 1:
+        return parts[0]
+    path = paths[0].with_name(_RANK.sub(r"\1*\2", paths[0].name))
+    return ForeignFile(
+        path, parts[0].format, parts[0].task, [row for part in parts for row in part.generations]
+    )
+
+
 def _fail(path: Path, line: int, problem: str, place: str = "line") -> NoReturn:
     raise UserError("imported", f"{path.name}, {place} {line}: {problem}.")
 
@@ -99,7 +122,7 @@ def _fail(path: Path, line: int, problem: str, place: str = "line") -> NoReturn:
 def _text(path: Path) -> str:
     content = path.read_bytes()
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         _fail(path, content.count(b"\n", 0, error.start) + 1, "it is not UTF-8 text")
 
@@ -116,21 +139,33 @@ def _read_json(path: Path, task: str | None) -> ForeignFile:
         _fail(path, error.lineno, f"it is no JSON ({error.msg.lower()}, column {error.colno})")
     except RecursionError:
         _fail(path, 1, "its JSON is nested too deeply")
+    except ValueError:
+        _fail(
+            path,
+            _line_at(text, re.search(r"[0-9]{4301,}", text)),
+            "it holds a number of more than 4,300 digits",
+        )
     rows = content.get("generations") if isinstance(content, dict) else content
     if not isinstance(rows, list):
-        _fail(path, 1, 'there is no list "generations"')
+        keys = (
+            f", only {', '.join(map(repr, list(content)[:5]))}"
+            if isinstance(content, dict) and content
+            else ""
+        )
+        _fail(path, 1, f'there is no list "generations"{keys}')
     task = task or task_named(path.name, rows)
     found = []
     for number, row in enumerate(rows):
         if problem := _row_problem(row):
             _fail(path, _line_of(text, number), f"generation {number + 1} {problem}")
-        truth, question = row.get("ground_truth"), str(row.get("question", ""))
+        truth, question, answer = row.get("ground_truth"), str(row.get("question", "")), row["generations"]
+        question, answer = (part.encode("utf-8", "replace").decode() for part in (question, answer))
         try:
-            scored = score(task, question, row["generations"], truth)
+            scored = score(task, question, answer, truth)
         except ValueError as error:
             _fail(path, _line_of(text, number), f"generation {number + 1} {error}")
         shown = truth if isinstance(truth, str) else json.dumps(truth)
-        found.append(Generation(question, row["generations"], shown, scored))
+        found.append(Generation(question, answer, shown, scored))
     return ForeignFile(path, "d1 JSON", task, found)
 
 
@@ -139,7 +174,13 @@ def _row_problem(row: Any) -> str:
         return "is no object"
     if not isinstance(row.get("generations"), str):
         return 'has no text under "generations"'
+    if len(row["generations"]) > MAX_CHARACTERS:
+        return f"is longer than {MAX_CHARACTERS:,} characters"
     return ""
+
+
+def _line_at(text: str, found: re.Match[str] | None) -> int:
+    return text.count("\n", 0, found.start() if found else 0) + 1
 
 
 def _line_of(text: str, number: int) -> int:

@@ -15,9 +15,10 @@ _GRIDS = (
     re.compile(r"<answer>.*?```\s*([\d\s]+)```", re.DOTALL),
     re.compile(r"<answer>(.*?)(?:<\|eot_id\|>|<\|endoftext\|>|</answer>)", re.DOTALL),
     re.compile(r"</answer>\s*(.*?)(?:<\|eot_id\|>|<\|endoftext\|>|$)", re.DOTALL),
-    re.compile(r".*?(\d{16})\s*</answer>", re.DOTALL),
+    re.compile(r"(\d{16})\s*</answer>"),
     re.compile(r"\b(\d{16})\b"),
 )
+_ENDLESS = re.compile(r"[0-9+\-*/() ]{400,}")
 _OPERATORS = ((r"\div", "/"), (r"\times", "*"), (r"\cdot", "*"), ("×", "*"), ("÷", "/"), ("−", "-"))
 
 
@@ -31,7 +32,11 @@ class Scored:
 
 
 def score(task: str, question: str, text: str, truth: Any) -> Scored:
-    """Score one generation; nothing where the file holds no truth. Raises ValueError that says what is malformed."""
+    """Score one generation; nothing where the file holds no truth. Raises ValueError that says what is malformed.
+
+    Runs of 400 digits and operators or more are read as no expression.
+    """
+    question, text = _ENDLESS.sub(" … ", question), _ENDLESS.sub(" … ", text)
     if task == "countdown" and (truth is not None or question):
         return _countdown(question, text, truth)
     if truth is None:
@@ -65,17 +70,20 @@ def answer_of(text: str) -> str:
 def countdown_problem(question: str, truth: Any) -> tuple[list[int], int]:
     """Numbers and target, from d1's ground truth [numbers, target] or from the question. Raises ValueError."""
     if isinstance(truth, list) and len(truth) == 2 and isinstance(truth[0], list):
-        try:
-            return [int(number) for number in truth[0]], int(truth[1])
-        except (TypeError, ValueError):
-            raise ValueError("has a ground_truth that is not [numbers, target]") from None
-    numbers = re.search(r"Numbers: \[([\d, ]+)\]", question, re.IGNORECASE)
-    target = re.search(r"Target: (\d+)", question, re.IGNORECASE)
+        return [_whole(number) for number in truth[0]], _whole(truth[1])
+    numbers = re.search(r"Numbers: \[ *([0-9]+(?: *, *[0-9]+)*) *\]", question, re.IGNORECASE)
+    target = re.search(r"Target: ([0-9]+)", question, re.IGNORECASE)
     if not numbers or not target:
         raise ValueError(
             'has neither a ground_truth [numbers, target] nor "Numbers: […] Target: …" in its question'
         )
-    return [int(part) for part in numbers[1].split(",") if part.strip()], int(target[1])
+    return [int(part) for part in numbers[1].split(",")], int(target[1])
+
+
+def _whole(value: Any) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,400}(\.0)?", str(value)):
+        raise ValueError("has a ground_truth that is not [numbers, target]")
+    return int(str(value).removesuffix(".0"))
 
 
 def _countdown(question: str, text: str, truth: Any) -> Scored:

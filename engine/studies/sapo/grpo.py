@@ -33,19 +33,29 @@ def step_aware_advantages(advantages: Tensor, process: Tensor, indicator: Indica
 
 
 def policy_loss(
-    new: Tensor, old: Tensor, reference: Tensor, advantages: Tensor, clip: float, kl_weight: float
+    new: Tensor,
+    old: Tensor,
+    reference: Tensor,
+    advantages: Tensor,
+    clip: float,
+    kl_weight: float,
+    counted: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Clipped surrogate plus the k3 estimate of the KL, mean over all completion tokens; and what to log of it.
+    """Clipped surrogate plus the k3 estimate of the KL, mean over the counted completion tokens; and what to log of it.
 
-    Log-probabilities n × L; the advantage (n) of a rollout holds for all of its tokens.
+    Log-probabilities n × L; the advantage (n) of a rollout holds for all of its tokens. `counted` (n × L) is all by default.
     """
     ratio = (new - old).exp()
     clipped = ratio.clamp(1 - clip, 1 + clip)
-    advantage = advantages.unsqueeze(1).to(new.dtype)
+    advantage = advantages.unsqueeze(1).to(new)
     surrogate = torch.minimum(ratio * advantage, clipped * advantage)
     gap = reference - new
     kl = gap.exp() - gap - 1
-    loss = (-surrogate + kl_weight * kl).mean()
+    chosen = torch.ones_like(new, dtype=torch.bool) if counted is None else counted.to(new.device)
+    loss = (-surrogate + kl_weight * kl)[chosen].mean()
     with torch.no_grad():
-        shown = {"kl": float(kl.mean()), "clipped": float((ratio != clipped).double().mean())}
+        shown = {
+            "kl": float(kl[chosen].mean()),
+            "clipped": float((ratio != clipped)[chosen].double().mean()),
+        }
     return loss, shown

@@ -1,4 +1,4 @@
-"""Generations and trajectories made elsewhere, as a finished run: nothing is trained, each file takes a seed's place."""
+"""Generations and trajectories made elsewhere, as a finished run: nothing is trained, each evaluation takes a seed's place."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from data.files import sha256_file
 from engine.errors import UserError
 from engine.run import Run
 from engine.studies.sapo.config import Config
-from engine.studies.sapo.foreign import ForeignFile, Generation, read_file
+from engine.studies.sapo.foreign import ForeignFile, Generation, evaluations, read_evaluation
 
 MAX_STEP_CELLS = 2_000_000
 Row = dict[str, Any]
 
 
 def summary(found: ForeignFile) -> Row:
-    """The figures of a file: how many generations, exact match, cells, junk; None where the task has no such notion."""
+    """The figures of an evaluation: how many generations, exact match, cells, junk; None where the task has no such notion."""
     rows = found.generations
     exact = [row.exact for row in rows if row.exact is not None]
     correct = [1.0 if row.exact else 0.0 for row in rows]
@@ -45,15 +45,15 @@ def import_run(run: Run) -> None:
 
     config: Config = run.config
     rows: dict[str, list[Row]] = {name: [] for name in TABLES}
-    for seed, path in zip(run.seeds, config.paths, strict=True):
-        found = read_file(Path(path), config.import_task or None)
+    for seed, paths in zip(run.seeds, evaluations([Path(path) for path in config.paths]), strict=True):
+        found = read_evaluation(paths, config.import_task or None)
         rows["sapo_arms"].append(_arm_row(found, seed))
         for number, generation in enumerate(found.generations):
             rows["sapo_rollouts"].append(_rollout_row(generation, seed, number))
             rows["sapo_tokens"] += _token_rows(generation, seed, number)
         if len(rows["sapo_tokens"]) > MAX_STEP_CELLS:
             raise UserError(
-                "imported", f"{path} holds more than {MAX_STEP_CELLS:,} steps × tokens; split it."
+                "imported", f"{found.path.name} holds more than {MAX_STEP_CELLS:,} steps × tokens; split it."
             )
         run.progress(len(rows["sapo_arms"]), len(run.seeds), "reading files")
     write_rows(run, rows)
@@ -61,12 +61,14 @@ def import_run(run: Run) -> None:
 
 def import_identity(config: Config, seeds: Sequence[int]) -> str:
     """The hash of the files, part of the run's identity. Raises UserError."""
-    if len(seeds) != len(config.paths):
+    paths = [Path(path) for path in config.paths]
+    if len(seeds) != len(evaluations(paths)):
         raise UserError(
-            "seeds", f"{len(config.paths)} files need as many seeds, 0, 1 …; {len(seeds)} were given."
+            "seeds",
+            f"{len(evaluations(paths))} evaluations need as many seeds, 0, 1 …; {len(seeds)} were given.",
         )
     digest = hashlib.sha256()
-    for path in map(Path, config.paths):
+    for path in paths:
         if not path.is_file():
             raise UserError("imported", f"{path} is no file on this machine; name one that exists.")
         digest.update(sha256_file(path).encode())

@@ -1,7 +1,7 @@
 """One seed: its base model, then one arm of reinforcement after the other; every step draws from a stream of its own,
 so that a resume needs weights, moments and counters only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,15 +9,16 @@ from torch import Tensor
 
 from engine.errors import UserError
 from engine.studies.sapo.audit import training_rows
-from engine.studies.sapo.config import ARMS, Config
+from engine.studies.sapo.config import ARMS
 from engine.studies.sapo.grpo import (
     Indicator,
     informative_groups,
     policy_loss,
     step_aware_advantages,
 )
+from engine.studies.sapo.policies import Policies, sampler_of
 from engine.studies.sapo.policy import (
-    blank_policy,
+    Logits,
     denoising_loss,
     load,
     log_probabilities,
@@ -27,7 +28,7 @@ from engine.studies.sapo.policy import (
 from engine.studies.sapo.rollouts import (
     Group,
     Process,
-    Sampler,
+    chunks,
     generator_of,
     process_rewards,
     rng_of,
@@ -52,12 +53,12 @@ class Learner:
     `curve` the rows of the table `sapo_curve`, `last` some rollouts of each arm's last iteration.
     """
 
-    def __init__(self, config: Config, seed: int, data_seed: int, log: Log) -> None:
-        self.config, self.seed, self.data_seed, self.log = config, seed, data_seed, log
-        self.task = config.make_task()
-        self.policy = blank_policy(config).initialise(generator_of("initialisation", seed))
-        self.sampler = Sampler(config, self.task, self.policy)
-        self.stages = (BASE, *config.chosen_arms)
+    def __init__(self, policies: Policies, seed: int, data_seed: int, log: Log) -> None:
+        self.policies, self.seed, self.data_seed, self.log = policies, seed, data_seed, log
+        self.config, self.task = policies.config, policies.task
+        self.policy = policies.trainable(seed)
+        self.sampler = sampler_of(policies, self.policy)
+        self.stages = (BASE, *self.config.chosen_arms)
         self.stage, self.step = 0, 0
         self.ends: dict[str, dict[str, Tensor]] = {}
         self.passes: dict[str, int] = {}
@@ -65,7 +66,7 @@ class Learner:
         self.sizes: dict[str, int] = {}
         self.last: dict[str, dict[str, list[dict[str, Any]]]] = {}
         self.curve: list[dict[str, Any]] = []
-        self.reference = self.policy
+        self.reference: Logits = self.policy
         self.optimiser = self._base_optimiser()
         self.kept_moments: dict[str, Tensor] = {}
 
@@ -77,10 +78,11 @@ class Learner:
     def arm(self) -> str:
         return self.stages[self.stage]
 
-    def start_from(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take a trained base instead of training one."""
+    def start_from(self, tensors: Mapping[str, Tensor] | None) -> None:
+        """Take a trained base instead of training one; None takes the policy as it is."""
         try:
-            load(self.policy, tensors)
+            if tensors is not None:
+                load(self.policy, tensors)
         except RuntimeError:
             raise UserError(
                 "start_from", "that base has other sizes; give its task, width and layers, or train a base."
@@ -102,7 +104,7 @@ class Learner:
 
     def work(self) -> tuple[float, float]:
         """Units done and in all, about."""
-        base = 0 if self.config.start_from else self.config.base_steps / BASE_UNIT
+        base = self.config.base_steps / BASE_UNIT if self.config.trains_base else 0
         arm = self.config.iterations / RL_UNIT
         total = base + arm * len(self.config.chosen_arms)
         if self.finished:
@@ -138,16 +140,18 @@ class Learner:
             self.task.mask,
             generator_of("base masks", self.seed, self.step),
         )
-        self._update(loss, BASE_GRADIENT, "base_learning_rate")
+        self._update([loss], BASE_GRADIENT, "base_learning_rate")
         self.step += 1
         if self.step % BASE_UNIT == 0 or self.step == config.base_steps:
             self.log(self.step, self.seed, base_loss=loss.item())
 
-    def _update(self, loss: Tensor, max_gradient: float, field: str) -> None:
-        if not bool(torch.isfinite(loss)):
-            raise UserError(field, f"the loss is no longer finite; lower {field}.")
+    def _update(self, losses: Iterable[Tensor], max_gradient: float, field: str) -> None:
+        """One optimiser step on the sum of losses, each propagated back before the next is made."""
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        for loss in losses:
+            if not bool(torch.isfinite(loss)):
+                raise UserError(field, f"the loss is no longer finite; lower {field}.")
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), max_gradient)
         self.optimiser.step()
 
@@ -164,10 +168,9 @@ class Learner:
             self._begin_arm()
 
     def _prepare_arm(self) -> None:
-        """A policy and a reference at the base, and a fresh optimiser."""
-        self.policy = load(blank_policy(self.config), self.ends[BASE])
-        self.sampler = Sampler(self.config, self.task, self.policy)
-        self.reference = load(blank_policy(self.config), self.ends[BASE]).requires_grad_(False)
+        """The policy and a reference at the base, and a fresh optimiser."""
+        load(self.policy, self.ends[BASE])
+        self.reference = self.policies.reference(self.ends[BASE])
         self.optimiser = torch.optim.AdamW(
             self.policy.parameters(),
             lr=self.config.learning_rate,
@@ -227,21 +230,52 @@ class Learner:
             self._evaluate()
 
     def _improve(self, group: Group, advantages: Tensor, streams: tuple[int, ...]) -> dict[str, float]:
-        config, mask = self.config, self.task.mask
+        """μ optimiser steps; what to log of the last one."""
+        config, shape = self.config, group.prompts.shape
         hidden = [
-            prompt_mask(group.prompts.shape, config.prompt_mask, generator_of("prompt mask", *streams, inner))
+            prompt_mask(shape, config.prompt_mask, generator_of("prompt mask", *streams, inner))
             for inner in range(config.inner_iterations)
         ]
-        inputs = [(group.prompts, group.completions, each, mask) for each in hidden]
         with torch.no_grad():
-            old = [log_probabilities(self.policy, *each) for each in inputs]
-            reference = [log_probabilities(self.reference, *each) for each in inputs]
+            old = [self._log_probabilities(self.policy, group, each) for each in hidden]
+            anchor = [self._log_probabilities(self.reference, group, each) for each in hidden]
         shown: dict[str, float] = {}
-        for each, before, anchor in zip(inputs, old, reference, strict=True):
-            new = log_probabilities(self.policy, *each)
-            loss, shown = policy_loss(new, before, anchor, advantages, config.clip, config.kl_weight)
-            self._update(loss, config.max_gradient, "learning_rate")
+        for place in zip(hidden, old, anchor, strict=True):
+            shown = {}
+            losses = self._losses(group, advantages, *place, shown)
+            self._update(losses, config.max_gradient, "learning_rate")
         return shown
+
+    def _log_probabilities(self, logits_of: Logits, group: Group, hidden: Tensor) -> Tensor:
+        """Of every rollout's tokens (n × L), a pass's rows at a time."""
+        parts = [
+            log_probabilities(
+                logits_of, group.prompts[rows], group.completions[rows], hidden[rows], self.task.mask
+            )
+            for rows in chunks(len(hidden), self.policies.rows)
+        ]
+        return torch.cat(parts)
+
+    def _losses(
+        self,
+        group: Group,
+        advantages: Tensor,
+        hidden: Tensor,
+        old: Tensor,
+        anchor: Tensor,
+        shown: dict[str, float],
+    ) -> Iterator[Tensor]:
+        """A pass's share of the loss at a time; `shown` gets what to log of all of them."""
+        counted = torch.from_numpy(self.task.counted(group.completions.numpy()))
+        for rows in chunks(len(hidden), self.policies.rows):
+            inputs = (group.prompts[rows], group.completions[rows], hidden[rows], self.task.mask)
+            new = log_probabilities(self.policy, *inputs)
+            parts = (new, old[rows], anchor[rows], advantages[rows], self.config.clip, self.config.kl_weight)
+            loss, figures = policy_loss(*parts, counted[rows])
+            share = float(counted[rows].sum() / counted.sum())
+            for name, value in figures.items():
+                shown[name] = shown.get(name, 0.0) + share * value
+            yield share * loss
 
     def _record(
         self, group: Group, advantages: Tensor, process: Process | None, shown: dict[str, float]
@@ -295,7 +329,7 @@ class Learner:
     def _moments(self) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for index, state in self.optimiser.state_dict()["state"].items():
-            found |= {f"{index}.{name}": value.clone() for name, value in state.items()}
+            found |= {f"{index}.{name}": value.to("cpu", copy=True) for name, value in state.items()}
         return found
 
     def _set_moments(self, moments: Mapping[str, Tensor]) -> None:
@@ -324,7 +358,7 @@ class Learner:
         for key, value in tensors.items():
             seed, group, name = key.split("/")
             if int(seed) == self.seed:
-                groups.setdefault(group, {})[name] = value
+                groups.setdefault(group, {})[name] = value.cpu()
         self.ends = {arm: groups[f"end:{arm}"] for arm in (BASE, *ARMS) if f"end:{arm}" in groups}
         self.kept_moments = groups.get("kept", {})
         self.stage = state["stage"]

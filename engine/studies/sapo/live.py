@@ -96,6 +96,10 @@ def main() -> None:
 
 
 def _answer_message(message: dict[str, Any]) -> dict[str, Any]:
+    if "sae" in message:
+        from engine.state_features import active_features
+
+        return active_features(message)
     folder = message.pop("folder")
     return answer(Path(folder) if folder else None, LiveRequest(**message))
 

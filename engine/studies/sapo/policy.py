@@ -1,16 +1,18 @@
 """The masked-diffusion policy: a bidirectional transformer that predicts every masked token at once (LLaDA, 2502.09992)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.errors import UserError
 from engine.studies.sapo.config import Config
 
 MASK_EPSILON = 1e-3
 Logits = Callable[[Tensor], Tensor]
-"""Tokens of prompt and completion (n × (P + L)) → logits of the completion (n × L × vocabulary)."""
+"""Tokens of prompt and completion (n × (P + L), on the CPU) → logits of the completion (n × L × vocabulary, anywhere)."""
 
 
 class Block(nn.Module):
@@ -62,7 +64,7 @@ class Policy(nn.Module):
 
     def stream(self, tokens: Tensor, layer: int | None = None) -> Tensor:
         """Residual stream (n × (P + L) × width) after `layer` blocks, all of them by default."""
-        x = self.tokens(tokens) + self.positions.weight
+        x = self.tokens(tokens.to(self.positions.weight.device)) + self.positions.weight
         for block in self.blocks[: len(self.blocks) if layer is None else layer]:
             x = block(x)
         return x
@@ -73,7 +75,12 @@ class Policy(nn.Module):
 
 
 def blank_policy(config: Config) -> Policy:
-    """A policy of a config's sizes, its weights to be drawn or loaded."""
+    """A small policy of a config's sizes, its weights to be drawn or loaded. Raises UserError for a large one."""
+    if config.is_large:
+        raise UserError(
+            "policy",
+            f"a run of policy {config.policy} left an adapter, not a model; only small policies open here.",
+        )
     task = config.make_task()
     sizes = (len(task.vocabulary), task.prompt_length, task.completion_length)
     return Policy(*sizes, config.width, config.layers, config.heads)
@@ -92,8 +99,9 @@ def denoising_loss(
     masked = torch.rand(n, length, generator=generator) < p_mask
     noisy = torch.where(masked, mask, completions)
     logits = logits_of(torch.cat([prompts, noisy], dim=1))
-    loss = functional.cross_entropy(logits.flatten(0, 1), completions.flatten(), reduction="none")
-    return (loss.view(n, length) * masked / p_mask).sum() / (n * length)
+    truth = completions.flatten().to(logits.device)
+    loss = functional.cross_entropy(logits.flatten(0, 1), truth, reduction="none")
+    return (loss.view(n, length) * masked.to(loss.device) / p_mask.to(loss.device)).sum() / (n * length)
 
 
 def prompt_mask(shape: torch.Size, share: float, generator: torch.Generator) -> Tensor:
@@ -106,19 +114,33 @@ def log_probabilities(
 ) -> Tensor:
     """Mean-field estimate of diffu-GRPO (d1, 2504.12216), n × L: one forward pass with the whole completion masked.
 
-    `hidden` (n × P) are the prompt tokens masked too; new, old and reference policies share it. A sequence's
-    log-probability is the sum over its positions, as if they were independent.
+    `hidden` (n × P) are the prompt tokens masked too, padding (−1) never; new, old and reference policies share it. A
+    sequence's log-probability is the sum over its positions, as if they were independent. At least float32.
     """
     blank = torch.full_like(completions, mask)
-    logits = logits_of(torch.cat([torch.where(hidden, mask, prompts), blank], dim=1))
-    return logits.log_softmax(dim=-1).gather(-1, completions.unsqueeze(-1)).squeeze(-1)
+    logits = logits_of(torch.cat([torch.where(hidden & (prompts >= 0), mask, prompts), blank], dim=1))
+    precision = torch.promote_types(logits.dtype, torch.float32)
+    laws = logits.log_softmax(dim=-1, dtype=precision)
+    return laws.gather(-1, completions.to(laws.device).unsqueeze(-1)).squeeze(-1)
 
 
-def weights(policy: nn.Module) -> dict[str, Tensor]:
-    """A copy of a policy's parameters."""
-    return {name: value.detach().clone() for name, value in policy.state_dict().items()}
+class Trainable(Protocol):
+    """What training needs of a policy besides its logits; `state_dict` holds what is trained, and nothing else."""
+
+    def __call__(self, tokens: Tensor) -> Tensor: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def state_dict(self) -> Mapping[str, Tensor]: ...
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> Any: ...
 
 
-def load(policy: Policy, tensors: Mapping[str, Tensor]) -> Policy:
+AnyPolicy = TypeVar("AnyPolicy", bound=Trainable)
+
+
+def weights(policy: Trainable) -> dict[str, Tensor]:
+    """A copy of what is trained of a policy, on the CPU."""
+    return {name: value.detach().to("cpu", copy=True) for name, value in policy.state_dict().items()}
+
+
+def load(policy: AnyPolicy, tensors: Mapping[str, Tensor]) -> AnyPolicy:
     policy.load_state_dict(dict(tensors))
     return policy

@@ -11,6 +11,22 @@ CHAIN: dict[str, Any] = {
     "base_learning_rate": 3e-3,
 }
 
+LARGE: dict[str, Any] = {
+    "arms": "diffu_grpo,sapo",
+    "prompts": 4,
+    "group_size": 6,
+    "inner_iterations": 8,
+    "learning_rate": 3e-6,
+    "temperature": 0.9,
+    "pass_rows": 6,
+    "eval_prompts": 64,
+    "eval_every": 25,
+    "value_prompts": 2,
+    "value_rollouts": 1,
+    "kept": 2,
+    "checkpoint_every": 1,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "tour": {
         **CHAIN,
@@ -21,18 +37,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "value_prompts": 24,
     },
     "standard": {},
-    "sudoku": {"task": "sudoku", "blanks": 11, "base_steps": 160, "iterations": 40},
+    "sudoku": {"task": "sudoku", "blanks": 11, "base_steps": 112, "iterations": 40},
     "chain": {
         **CHAIN,
         "arms": "diffu_grpo,sapo,grpo_longer,grpo_wider,sapo_no_indicator,process_only",
     },
+    "qwen": {**LARGE, "policy": "qwen"},
     "paper": {
+        **LARGE,
         "policy": "llada",
-        "arms": "diffu_grpo,sapo",
+        "four_bit": True,
         "prompts": 16,
-        "group_size": 6,
         "inner_iterations": 12,
-        "learning_rate": 3e-6,
-        "temperature": 0.9,
+        "pass_rows": 2,
     },
 }

@@ -52,13 +52,14 @@ def write_rows(run: Run, rows: dict[str, list[Row]]) -> None:
 
 
 def _training(learner: Learner, arm: str) -> Row:
-    """How a policy came about: iterations, forward passes of its rollouts, and the share of groups that taught it."""
+    """How a policy came about: its model, iterations, forward passes of its rollouts, and the share of groups that taught it."""
     shares = [row["informative"] for row in learner.curve if row["arm"] == arm and row["split"] == "training"]
     return {
         "iterations": learner.iterations[arm],
         "passes": learner.passes.get(arm, 0),
         "group_size": learner.sizes.get(arm),
         "informative": float(np.mean(shares)) if shares else None,
+        "source": learner.policies.source,
     }
 
 

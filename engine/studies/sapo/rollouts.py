@@ -11,7 +11,7 @@ from data.sapo import Scores, Task
 from engine.studies.sapo.config import Config
 from engine.studies.sapo.grpo import group_advantages, process_reward
 from engine.studies.sapo.policy import Logits
-from engine.studies.sapo.sampler import Denoising, denoise
+from engine.studies.sapo.sampler import Denoising, denoise, joined
 from engine.studies.sapo.schedule import Schedule
 
 
@@ -25,11 +25,17 @@ def rng_of(name: str, *seeds: int) -> np.random.Generator:
     return np.random.default_rng(stream_seed(f"sapo {name}", *seeds))
 
 
-class Sampler:
-    """A policy's ways to denoise the prompts of a task."""
+def chunks(n: int, rows: int | None) -> list[slice]:
+    """Consecutive slices of n rows, at most `rows` each; one of all without it."""
+    size = rows or max(1, n)
+    return [slice(at, at + size) for at in range(0, max(1, n), size)]
 
-    def __init__(self, config: Config, task: Task, logits_of: Logits) -> None:
-        self.config, self.task, self.logits_of = config, task, logits_of
+
+class Sampler:
+    """A policy's ways to denoise the prompts of a task, at most `rows` of them in one forward pass (None: all)."""
+
+    def __init__(self, config: Config, task: Task, logits_of: Logits, rows: int | None = None) -> None:
+        self.config, self.task, self.logits_of, self.rows = config, task, logits_of, rows
         self.schedule: Schedule = config.schedule()
 
     def masked(self, n: int) -> Tensor:
@@ -49,20 +55,29 @@ class Sampler:
         generator: torch.Generator,
         greedy: bool = False,
         record: bool = False,
+        schedule: Schedule | None = None,
     ) -> Denoising:
-        """Denoise states (n × L) on from their step, at the same block and step as the rollout they come from."""
-        return denoise(
-            self.logits_of,
-            prompts,
-            states,
-            self.schedule,
-            self.task.mask,
-            generator,
-            temperature=0.0 if greedy else self.config.temperature,
-            remasking=self.config.remasking,
-            first_step=first_step,
-            record=record,
-        )
+        """Denoise states (n × L) on from their step, at the same block and step as the rollout they come from.
+
+        Another `schedule` than the config's may be given.
+        """
+        parts = [
+            denoise(
+                self.logits_of,
+                prompts[rows],
+                states[rows],
+                schedule or self.schedule,
+                self.task.mask,
+                generator,
+                temperature=0.0 if greedy else self.config.temperature,
+                remasking=self.config.remasking,
+                first_step=None if first_step is None else first_step[rows],
+                record=record,
+                open_only=self.task.is_text,
+            )
+            for rows in chunks(len(states), self.rows)
+        ]
+        return joined(parts)
 
     def scores(self, prompts: Tensor, completions: Tensor) -> Scores:
         return self.task.scores(prompts.numpy(), completions.numpy())

@@ -9,30 +9,24 @@ from typing import Any
 
 import torch
 
-from engine.errors import UserError
 from engine.run import Run, Stopped
 from engine.studies.sapo.base_models import base_tensors
-from engine.studies.sapo.config import LLADA, Config
+from engine.studies.sapo.config import Config
 from engine.studies.sapo.evaluation import Evaluation, Evaluator
 from engine.studies.sapo.importing import import_run
 from engine.studies.sapo.learner import Learner
-from engine.studies.sapo.policy import blank_policy, load
+from engine.studies.sapo.policies import open_policies, sampler_of
 from engine.studies.sapo.results import write_results
-
-WORKERS = 2
 
 
 def train(run: Run) -> None:
-    """Train base and arms of every seed, evaluate them and write the tables; or import files. Raises UserError, Stopped."""
+    """Train base and arms of every seed, evaluate them and write the tables; or import files. Raises UserError, Stopped.
+
+    A large policy has its base already, and its seeds share one model, one after the other.
+    """
     config: Config = run.config
     if config.imported:
         return import_run(run)
-    if config.policy == "llada":
-        raise UserError(
-            "policy",
-            f"{LLADA} needs transformers below 5 and a GPU, in an environment that Concordance cannot make yet; "
-            "train the small policy, or import that model's generations with concordance import-generations.",
-        )
     torch.set_num_threads(1)
     session = Session(run)
     session.train()
@@ -46,7 +40,12 @@ class Session:
         self.run = run
         self.config: Config = run.config
         self._lock = threading.Lock()
-        self.learners = [Learner(self.config, seed, run.data_seed, self._log) for seed in run.seeds]
+        if self.config.is_large:
+            run.progress(0, 1, "loading the model")
+            if self.config.policy == "llada":
+                run.message(f"Running the code that comes with {self.config.large_model}, its owner's.")
+        self.policies = open_policies(self.config, run.device)
+        self.learners = [Learner(self.policies, seed, run.data_seed, self._log) for seed in run.seeds]
         self.checkpoints = 0
         self._start()
         self.kept = {one.seed: (one.tensors(), deepcopy(one.state())) for one in self.learners}
@@ -57,9 +56,10 @@ class Session:
             self.checkpoints, tensors, state = restored
             for learner in self.learners:
                 learner.restore(tensors, state[str(learner.seed)])
-        elif self.config.start_from:
+        elif not self.config.trains_base:
             for learner in self.learners:
-                learner.start_from(base_tensors(self.config, learner.seed))
+                named = self.config.start_from
+                learner.start_from(base_tensors(self.config, learner.seed) if named else None)
 
     def _log(self, step: int, seed: int, **values: float) -> None:
         with self._lock:
@@ -104,8 +104,8 @@ class Session:
             learner, arm = place
             if self.run.should_stop:
                 return
-            policy = load(blank_policy(self.config), learner.ends[arm])
-            evaluator = Evaluator(self.config, policy, learner.seed, arm, self.run.data_seed)
+            sampler = sampler_of(self.policies, self.policies.loaded(learner.ends[arm]))
+            evaluator = Evaluator(sampler, learner.seed, arm, self.run.data_seed)
             found[learner.seed, arm] = evaluator.run()
             with self._lock:
                 self.run.progress(len(found), len(wanted), "evaluation")
@@ -116,8 +116,8 @@ class Session:
         return found
 
     def _each(self, items: Sequence[Any], action: Callable[[Any], None]) -> None:
-        """Do something to each item, two at a time where two cores are free; the first error is raised."""
-        workers = max(1, min(WORKERS, len(items), len(os.sched_getaffinity(0))))
+        """Do something to each item, as many at a time as policies and cores allow; the first error is raised."""
+        workers = max(1, min(self.policies.workers, len(items), len(os.sched_getaffinity(0))))
         with ThreadPoolExecutor(workers) as pool:
             for done in [pool.submit(action, item) for item in items]:
                 done.result()

@@ -1,8 +1,10 @@
 """Selection, reflection and self-refinement: recurrent reasoners on puzzles (SR², arXiv 2510.08222)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from engine.activation_sources import RunSource
 from engine.run import Run
 from engine.studies.base import Study
 from engine.studies.sr2.claims import CLAIMS
@@ -62,3 +64,8 @@ class Sr2(Study):
         from engine.studies.sr2.cost import estimate
 
         return estimate(config, n_seeds)
+
+    def activation_source(self, directory: Path, name: str) -> RunSource:
+        from engine.studies.sr2.activation_source import Sr2Source
+
+        return Sr2Source.named(directory, name)

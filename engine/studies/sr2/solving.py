@@ -104,9 +104,15 @@ def solve(folder: Path, seed: int, text: str, blocks: int | None = None) -> dict
 
 def main() -> None:
     torch.set_num_threads(1)
-    serve(
-        lambda asked: solve(Path(asked["folder"]), asked["seed"], asked["puzzle"], asked["blocks"]), "puzzle"
-    )
+    serve(_answer, "puzzle")
+
+
+def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    if "sae" in asked:
+        from engine.state_features import active_features
+
+        return active_features(asked)
+    return solve(Path(asked["folder"]), asked["seed"], asked["puzzle"], asked["blocks"])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
 from data.files import sync, write_json
+from engine import schema
 from engine.run import Run, Stopped
 from engine.tools.feature_cards.logits import write_logits, write_neighbours
 from engine.tools.feature_cards.of_run import OfRun
@@ -94,6 +95,10 @@ def _write_tokens(run: Run, of: OfRun, tokens: Tokens) -> None:
 
 def _ask_model(run: Run, of: OfRun) -> None:
     """Everything that needs the language model, which is loaded only if something is missing."""
+    if of.config.reads_run:
+        run.message("Logits, loss recovered and probes are left out: they need a language model.")
+        run.write_table("card_logits", schema.run_columns("card_logits").empty_table())
+        return
     steps: dict[str, Callable[[Run, OfRun, Any], None]] = {"card_logits": write_logits}
     if run.config.checks_tokens > 0:
         from engine.tools.feature_cards.checks import write_checks

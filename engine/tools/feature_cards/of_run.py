@@ -28,7 +28,7 @@ class _Reading:
 
 
 def find_run(run_id: str, seeds: Sequence[int]) -> tuple[Path, Config]:
-    """Directory and config of a finished run that read a language model. Raises UserError."""
+    """Directory and config of a finished run that read a language model or a run's model. Raises UserError."""
     directory = state_dir() / "runs" / run_id
     if not run_id.isalnum() or not (directory / "state.json").exists():
         raise UserError("of", f"run {run_id} does not exist; name a run of sae_consistency.")
@@ -112,6 +112,6 @@ class OfRun:
         )  # fmt: skip
         return {
             "of": self.id,
-            **{name: manifest[name] for name in shown},
+            **{name: manifest[name] for name in (*shown, "row_length") if name in manifest},
             **{name: getattr(config, name) for name in ("architecture", "k", "d_sae")},
         }

@@ -1,7 +1,7 @@
 """Reading one feature's examples out of a finished feature_cards run, fast enough to browse."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from engine.token_text import pieces
 from engine.tools.feature_cards.tokens import around, first_in_windows
 
 BINS = 50
+LARGEST_BOARD = 121  # cells of a board that is shown whole
 DRAWS = 64
 BANDS = (("75–100 %", 0.0, 0.25), ("50–75 %", 0.25, 0.5), ("25–50 %", 0.5, 0.75), ("0–25 %", 0.75, 1.0))
 COLUMNS = ["feature", "token", "value"]
@@ -32,12 +33,21 @@ class _Index:
 
 @dataclass(frozen=True)
 class _Corpus:
-    """The tokens cards refer to, memory-mapped, and what turns them into text."""
+    """The tokens cards refer to, memory-mapped, and what turns them into text; `row_length` where windows are boards."""
 
     ids: NDArray[np.int32]
     kept: NDArray[np.uint8]
     context_size: int
     tokenizer: Any
+    row_length: int | None
+
+    @property
+    def shows_boards(self) -> bool:
+        return self.row_length is not None and self.context_size <= LARGEST_BOARD
+
+    def words(self, ids: list[int]) -> list[str]:
+        """Tokens by themselves, without what stands between them."""
+        return [str(self.tokenizer.id_to_token(token)) for token in ids]
 
 
 def read_examples(
@@ -47,14 +57,16 @@ def read_examples(
 
     Examples lie in different context windows: the `n_top` largest values ("top"), and `per_band` drawn from each
     quarter of the active tokens by rank, the largest value having rank 1. Each shows `width` tokens either side
-    within its window. `values` of a token are None where it was not read (position 0, massive activation). The
-    histogram counts the active tokens in 50 equal bins from 0 to the largest value, and is None without any.
+    within its window; of a board all cells, and the `row_length`. `values` of a token are None where it was not read
+    (position 0 of a text, massive activation). The histogram counts the active tokens in 50 equal bins from 0 to the
+    largest value, and is None without any.
     """
     corpus = _corpus(folder)
     tokens, values = active_tokens(folder, seed, feature)
     if not len(tokens):
         return {"n_active": 0, "histogram": None, "examples": []}
     chosen = _chosen(tokens, corpus.context_size, n_top, per_band, stream_seed("examples", seed, feature))
+    width = corpus.context_size if corpus.shows_boards else width
     shown = _shown(corpus, tokens, values, [index for _, index in chosen], width)
     return {
         "n_active": len(tokens),
@@ -114,6 +126,8 @@ def _shown(
     number_of = np.full(-(-n_tokens // size), -1, dtype=np.int32)
     number_of[[start // size for start, _ in ends]] = np.arange(len(ends))
     owner = number_of[tokens // size]
+    board = {"row_length": corpus.row_length} if corpus.shows_boards else {}
+    words = corpus.words if board else partial(pieces, corpus.tokenizer)
     dense = [np.zeros(end - start, dtype=np.float32) for start, end in ends]
     for index in np.flatnonzero(owner >= 0).tolist():
         start, end = ends[owner[index]]
@@ -123,11 +137,12 @@ def _shown(
         {
             "token": int(tokens[i]),
             "peak": int(tokens[i]) - start,
-            "tokens": pieces(corpus.tokenizer, corpus.ids[start:end].tolist()),
+            "tokens": words(corpus.ids[start:end].tolist()),
             "values": [
                 float(value) if kept else None
                 for value, kept in zip(mine, corpus.kept[start:end], strict=True)
             ],
+            **board,
         }
         for i, (start, end), mine in zip(chosen, ends, dense, strict=True)
     ]
@@ -144,8 +159,9 @@ def _opened(tensors: Path, modified: int) -> _Corpus:
 
     found = memory_map(tensors / "tokens.safetensors")
     tokenizer = Tokenizer.from_file(str(tensors / "tokenizer.json"))
+    cards = read_json(tensors / "cards.json")
     return _Corpus(
-        found["token_id"], found["kept"], read_json(tensors / "cards.json")["context_size"], tokenizer
+        found["token_id"], found["kept"], cards["context_size"], tokenizer, cards.get("row_length")
     )
 
 
