@@ -22,6 +22,7 @@ setup: $(READY)
 
 $(READY): pyproject.toml constraints/$(GPU)-py311.txt constraints/offline-packages.txt
 	@echo "Installing into $(VENV) (a few minutes, once) …"
+	@ls $(VENV)/.installed-* >/dev/null 2>&1 || rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/$(GPU)-py311.txt -e ".[dev]"
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints/offline-packages.txt
