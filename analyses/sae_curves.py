@@ -26,11 +26,32 @@ LIVE_METRICS = {
     "skeleton_f1_on_estimated_states": "Skeleton F1 (estimated states)",
     "excess_nll": "Adapter: loss over the oracle prior's (nats)",
     "forecast_kl": "Adapter: forecast error KL (nats)",
+    **{
+        f"{world}.{part}": f"{words} ({name})"
+        for world, name in (("dense", "dense world"), ("sparse", "sparse world"), ("pictures", "pictures"))
+        for part, words in (
+            ("class_loss", "Classifier's loss, nats"),
+            ("reconstruction", "Squared error of reconstruction"),
+            ("accuracy", "Accuracy on targets"),
+        )
+    },
     "base.loss": "Loss of the CLIP",
     "base.captioning": "Captioning loss (CLIP, nats per word)",
-    "base.validation_recall": "R@1 of whole captions (CLIP, validation)",
+    "base.validation_recall": "Validation R@1 (CLIP)",
     "clip_long.loss": "Contrastive loss (whole captions)",
-    "clip_long.validation_recall": "R@1 of whole captions (CLIP on them, validation)",
+    "clip_long.validation_recall": "Validation R@1 (CLIP, whole captions)",
+    **{
+        f"{arm}.{part}": f"{words} ({name}, validation)"
+        for arm, name in (("matte", "MATTE"), ("independent", "independent flow"), ("no_sparsity", "no sparsity"), ("beta_vae", "β-VAE"))
+        for part, words in (
+            ("reconstruction", "Reconstruction loss"),
+            ("kl_content", "KL of content, nats"),
+            ("kl_style", "KL of style, nats"),
+        )
+    },
+    "smartclip.loss": "Loss (SmartCLIP)",
+    "smartclip.mask_share": "Share kept by masks (SmartCLIP)",
+    "smartclip.validation_recall": "Validation R@1 (SmartCLIP)",
 }
 
 

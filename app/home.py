@@ -23,15 +23,25 @@ page = st.navigation(
             st.Page(PAGES["hierarchy"], title="Hierarchy", url_path="hierarchy"),
             st.Page(PAGES["recovery"], title="Recovery", url_path="recovery"),
         ],
+        "Edit": [
+            st.Page(PAGES["counterfactuals"], title="Counterfactuals", url_path="counterfactuals"),
+            st.Page(PAGES["extrapolation"], title="Extrapolation", url_path="extrapolation"),
+        ],
         "Shift": [st.Page(PAGES["label_shift"], title="Label shift", url_path="label-shift")],
         "Reason": [
             st.Page(PAGES["denoising"], title="Denoising", url_path="denoising"),
             st.Page(PAGES["refinement"], title="Refinement", url_path="refinement"),
         ],
+        "Vision": [
+            st.Page(PAGES["triplets"], title="Triplets", url_path="triplets"),
+            st.Page(PAGES["caption_masks"], title="Caption masks", url_path="caption-masks"),
+        ],
         "Run": [
             st.Page(PAGES["new"], title="New", url_path="new"),
             st.Page(PAGES["jobs"], title="Jobs", url_path="jobs"),
+            st.Page(PAGES["compare"], title="Compare", url_path="compare"),
         ],
+        "Library": [st.Page(PAGES["figures"], title="Figures", url_path="figures")],
     },
     expanded=True,
 )

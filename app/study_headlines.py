@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from analyses.extrapolation import FEW, RIGHT
 from analyses.label_shift_frames import late
 from app.connection import table
 
@@ -17,6 +18,10 @@ HELP = {
     "Adjusted Rand": "Agreement of the found groups with the named ones, over seeds; real data with named groups.",
     "Exact": "Share of test puzzles or prompts solved as a whole, over seeds; of denoisers the SAPO arm or the last one.",
     "Excess loss": "Of the adapter over the correction with the true class shares, late rounds, over seeds; in nats, 0 is best.",
+    "Right of kept": "Of the best 20 % of every type by S, over seeds; images with an oracle.",
+    "Counterfactual error": "Of MATTE, relative to leaving a row as it is (1), over seeds; worlds with known truth, 0 is best.",
+    "G-score": "Of MATTE through style noise: harmonic mean of target-style probability and BLEU, over seeds; texts.",
+    "Extrapolated": "Accuracy off the support, over distances or corruptions and seeds: the objective for the shift, or minimal change.",
     "Separation": "What masks tell of their own attribute less of others, beyond random masks of their size, over seeds.",
 }
 
@@ -63,10 +68,40 @@ def _sapo(run_id: str) -> dict[str, float]:
     return {"Exact": float(main["exact"].astype(float).mean())}
 
 
+def _smartclip(run_id: str) -> dict[str, float]:
+    arms = table(run_id, "smartclip_arms")
+    main = arms[arms["arm"] == ("smartclip" if (arms["arm"] == "smartclip").any() else arms["arm"].iloc[-1])]
+    return {"Separation": float(main["net_gap"].astype(float).mean())}
+
+
+def _srf(run_id: str) -> dict[str, float]:
+    rows = table(run_id, "srf_filters", {"filter": "triangle"})
+    rows = rows[(rows["round"] == rows["round"].min()) & ((rows["kept_share"] - 0.2).abs() < 1e-6)]
+    return {"Right of kept": float(rows["precision"].astype(float).mean())}
+
+
+def _extrapolation(run_id: str) -> dict[str, float]:
+    accuracy, cells = table(run_id, "extra_accuracy"), table(run_id, "extra_map")
+    if len(accuracy):
+        right = accuracy["arm"] == accuracy["regime"].map(RIGHT)
+        return {"Extrapolated": float(accuracy[right & (accuracy["distance"] > 0)]["accuracy"].mean())}
+    met = cells[(cells["arm"] == FEW) & (cells["severity"] > 0)]
+    return {"Extrapolated": float(met["accuracy"].astype(float).mean())}
+
+
 def _label_shift(run_id: str) -> dict[str, float]:
     return {
         "Excess loss": float(late(table(run_id, "shift_rounds", {"arm": "adapter"}))["excess_nll"].mean())
     }
+
+
+def _counterfactual(run_id: str) -> dict[str, float]:
+    bench, scores = table(run_id, "cf_bench"), table(run_id, "cf_scores", {"domain": "all"})
+    if len(bench):
+        arm = "matte" if (bench["arm"] == "matte").any() else bench["arm"].iloc[0]
+        return {"Counterfactual error": float(bench.loc[bench["arm"] == arm, "cf_noise"].mean())}
+    mine = scores[(scores["arm"] == "matte") & (scores["route"] == "noise")]
+    return {"G-score": float(mine["g"].astype(float).mean())}
 
 
 _FIGURES = {
@@ -74,6 +109,10 @@ _FIGURES = {
     "multimodal_causal": _multimodal,
     "concept_hierarchy": _hierarchy,
     "sapo": _sapo,
+    "smartclip": _smartclip,
+    "srf": _srf,
     "sr2": _sr2,
     "label_shift": _label_shift,
+    "extrapolation": _extrapolation,
+    "counterfactual_text": _counterfactual,
 }

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import count, islice
 from pathlib import PurePath
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlparse
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -18,9 +18,13 @@ from analyses.sae_consistency import training_curves
 from analyses.sae_sweep import recipe_name, sparsity_text
 from app.causal_words import CAUSAL_SETTINGS
 from app.connection import client, has_browser
+from app.counterfactual_words import COUNTERFACTUAL_SETTINGS
 from app.denoising_words import DENOISING_SETTINGS
+from app.extrapolation_words import EXTRAPOLATION_SETTINGS
 from app.label_shift_words import SHIFT_SETTINGS
+from app.masks_words import MASK_SETTINGS
 from app.refinement_words import REASONING_SETTINGS
+from app.triplets_words import SRF_SETTINGS
 from engine.client import EngineError
 
 Item = TypeVar("Item")
@@ -44,11 +48,17 @@ PAGES = {
     "causal_graph": "views/causal_graph.py",
     "hierarchy": "views/hierarchy.py",
     "recovery": "views/recovery.py",
+    "counterfactuals": "views/counterfactuals.py",
+    "extrapolation": "views/extrapolation.py",
     "label_shift": "views/label_shift.py",
     "denoising": "views/denoising.py",
     "refinement": "views/refinement.py",
+    "caption_masks": "views/caption_masks.py",
+    "triplets": "views/triplets.py",
     "new": "views/new.py",
     "jobs": "views/jobs.py",
+    "compare": "views/compare.py",
+    "figures": "views/figures.py",
 }
 
 
@@ -135,7 +145,11 @@ def is_pooled(config: dict[str, Any]) -> bool:
     return PurePath(config.get("start_from", "")).parent.name == "pooled"
 
 
-TOOLS = {"feature_cards": ("Feature cards", "of", "features"), "feature_map": ("Map", "runs", "map")}
+TOOLS = {
+    "feature_cards": ("Feature cards", "of", "features"),
+    "feature_map": ("Map", "runs", "map"),
+    "triplet_map": ("Triplet map", "of", "triplets"),
+}
 RESULTS = {
     "sae_consistency": ("consistency", "runs"),
     "multimodal_causal": ("causal_graph", "run"),
@@ -143,6 +157,10 @@ RESULTS = {
     "sapo": ("denoising", "run"),
     "sr2": ("refinement", "run"),
     "label_shift": ("label_shift", "run"),
+    "extrapolation": ("extrapolation", "run"),
+    "counterfactual_text": ("counterfactuals", "run"),
+    "smartclip": ("caption_masks", "run"),
+    "srf": ("triplets", "run"),
 }
 
 
@@ -150,7 +168,7 @@ def result_link(run: dict[str, Any]) -> tuple[str, dict[str, str]]:
     """The page that shows a finished run's result (its job, where the study has no page), and its query."""
     if run["study"] in TOOLS:
         _, field, page = TOOLS[run["study"]]
-        return page, {"runs": run["config"][field]}
+        return page, {"run" if page == "triplets" else "runs": run["config"][field]}
     page, name = RESULTS.get(run["study"], ("jobs", "run"))
     return page, {name: run["id"]}
 
@@ -198,7 +216,11 @@ _SETTINGS = {
     **CAUSAL_SETTINGS,
     **REASONING_SETTINGS,
     **DENOISING_SETTINGS,
+    **MASK_SETTINGS,
     **SHIFT_SETTINGS,
+    **EXTRAPOLATION_SETTINGS,
+    **COUNTERFACTUAL_SETTINGS,
+    **SRF_SETTINGS,
 }
 
 
@@ -242,10 +264,29 @@ def picture(
                 type="tertiary",
                 icon=":material/download:",
             )
+        st.button(
+            "Keep",
+            key=f"keep-{name}",
+            on_click=_keep,
+            args=(figure, frame, name),
+            type="tertiary",
+            icon=":material/bookmark_add:",
+            help="Keep this picture, its numbers and where they came from under Library, Figures.",
+        )
     if not formats:
         st.caption(
             "PDF and PNG files need Chrome or Chromium on the engine's machine; the camera button above the picture saves an SVG without it."
         )
+
+
+def _keep(figure: go.Figure, frame: pd.DataFrame, name: str) -> None:
+    page = urlparse(st.context.url or "").path.rpartition("/")[2] or "home"
+    query = urlencode(st.query_params.to_dict(), safe=",")
+    link = f"{page}?{query}" if query else page
+    title = (figure.layout.title.text or "").split("<")[0] or name.replace("-", " ")
+    kept = attempt(lambda: client().save_figure(title[:120], link, figure.to_json(), to_csv(frame).decode()))
+    if kept:
+        st.toast(f"Kept under Library, Figures: {literal(kept['name'])}")
 
 
 def _rendered(figure: go.Figure, format: str) -> bytes:

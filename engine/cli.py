@@ -20,6 +20,8 @@ from engine.cli_env import env_command
 from engine.cli_generations import import_generations_command
 from engine.cli_import import import_command
 from engine.cli_match import match_command
+from engine.cli_share import export_command, reproduce_command
+from engine.cli_share import import_command as import_bundle_command
 from engine.client import Client, EngineError
 
 app = typer.Typer(
@@ -30,6 +32,9 @@ app.add_typer(store_app, name="store")
 app.command("cards")(cards_command)
 app.command("env")(env_command)
 app.command("match")(match_command)
+app.command("export")(export_command)
+app.command("import")(import_bundle_command)
+app.command("reproduce")(reproduce_command)
 app.command("import-sae")(import_command)
 app.command("import-generations")(import_generations_command)
 
@@ -339,13 +344,34 @@ def _claim_line(row: dict[str, Any]) -> str:
 
 
 @app.command()
+def studies(
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the entries to cite.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the studies, their papers and presets."""
+    found = engine_client.connect().studies()
+    lines = (
+        [study["bibtex"] for study in found]
+        if bibtex
+        else [
+            f"{study['name']:<20} {study['paper']:<11} {study['title']}: {', '.join(study['presets'])}"
+            for study in found
+        ]
+    )
+    _show(found, as_json, "\n".join(lines))
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Report versions, devices, folders, the browser for exports, and offline assets."""
-    report = engine_client.connect().system()
-    missing = [asset["problem"] for asset in report["assets"].values() if asset["problem"]]
-    lines = [f"{name}: {value}" for name, value in report.items() if name != "assets"]
-    lines += missing or ["Every offline asset is in place."]
-    _show(report, as_json, "\n".join(lines))
+    """Look at Python, packages, folders, memory, GPU, browser, offline assets, engine and store; say how to mend each."""
+    from engine.doctor import as_json as as_report
+    from engine.doctor import examine
+
+    found = examine()
+    marks = {"sound": "ok     ", "warning": "warning", "error": "ERROR  "}
+    _show(as_report(found), as_json, "\n".join(f"{marks[f.level]} {f.name}: {f.text}" for f in found))
+    if any(finding.level == "error" for finding in found):
+        raise typer.Exit(RUN_FAILED)
 
 
 @store_app.command("check")

@@ -10,7 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from data.paths import state_dir
+from engine.client_bundles import BundleCalls
 from engine.client_explore import ExploreCalls
+from engine.client_figures import FigureCalls
+from engine.client_triplets import TripletCalls
 from engine.transport import EngineDown, EngineError
 
 TERMINAL = ("done", "failed", "cancelled", "interrupted")
@@ -68,7 +71,7 @@ def start_engine() -> "subprocess.Popen[bytes]":
     raise EngineError(503, f"The engine did not start; {home / 'engine.log'} ends with: {''.join(tail)}")
 
 
-class Client(ExploreCalls):
+class Client(ExploreCalls, BundleCalls, FigureCalls, TripletCalls):
     """Calls of the engine's HTTP API, one method each; tables come back as Arrow."""
 
     def health(self) -> dict[str, Any]:
@@ -198,6 +201,38 @@ class Client(ExploreCalls):
         """
         path = f"/runs/{run_id}/denoise" if run_id else "/denoise"
         found: dict[str, Any] = self._json("POST", path, json={"prompt": prompt, **request})
+        return found
+
+    def caption_mask(
+        self, run_id: str, captions: list[str], seed: int = 0, arm: str = "smartclip", **sae: Any
+    ) -> dict[str, Any]:
+        """What one or two captions select in a finished smartclip run; as `engine.studies.smartclip.live` answers.
+
+        `sae` may hold sae_run and sae_seed, SAEs on the run's image embedding: "features" then says how much of each
+        feature a caption's mask keeps.
+        """
+        body = {"seed": seed, "arm": arm, "captions": captions, **sae}
+        found: dict[str, Any] = self._json("POST", f"/runs/{run_id}/caption_mask", json=body)
+        return found
+
+    def counterfactual(self, run_id: str, domain: str, other: str, **request: Any) -> dict[str, Any]:
+        """Style noise moved in a sentence or a row, in its domain and in another one, by a finished counterfactual_text run.
+
+        `request` holds fields of `engine.counterfactuals.CounterfactualRequest`; the answer is that of
+        `engine.studies.counterfactual_text.live`.
+        """
+        body = {"domain": domain, "other": other, **request}
+        found: dict[str, Any] = self._json("POST", f"/runs/{run_id}/counterfactual", json=body)
+        return found
+
+    def extrapolate_target(self, run_id: str, **request: Any) -> dict[str, Any]:
+        """One target explained by a finished extrapolation run on worlds; fields of `engine.extrapolator.TargetRequest`."""
+        found: dict[str, Any] = self._json("POST", f"/runs/{run_id}/extrapolate_target", json=request)
+        return found
+
+    def extrapolate_picture(self, run_id: str, **request: Any) -> dict[str, Any]:
+        """One corrupted picture answered by a finished extrapolation run; fields of `engine.extrapolator.PictureRequest`."""
+        found: dict[str, Any] = self._json("POST", f"/runs/{run_id}/extrapolate_picture", json=request)
         return found
 
     def saes_reading(self, run_id: str, state: str | None = "done") -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.bundle_api import add_bundles
 from engine.cards import CARDS, CardReader, cards_entry, finished_cards
 from engine.errors import UserError
 from engine.features import FeatureQuery, query_features
@@ -65,6 +66,7 @@ def add_explore(
 ) -> None:
     """Add every route of Explore."""
     library = Library(scheduler.home, store)
+    add_bundles(app, guarded, scheduler, library)
     reader = CardReader(scheduler, store, matcher)
     _add_features(app, guarded, scheduler, store, reader, arrow)
     _add_library(app, guarded, library, reader)

@@ -1,8 +1,5 @@
 """The life of a run: queue, start, watch, cancel, resume, and recovery when the engine starts."""
 
-import hashlib
-import json
-import shlex
 import threading
 import time
 from pathlib import Path
@@ -13,10 +10,9 @@ from engine.environments import interpreter
 from engine.errors import UserError
 from engine.events import read_events
 from engine.executors import Executor
+from engine.identity import code_version, command, environment_of, find_study, identity
 from engine.store import Store
-from engine.studies import STUDIES
-from engine.studies.base import Study, parse_config
-from engine.tools import JOBS
+from engine.studies.base import parse_config
 
 POLL = 0.2
 GRACE = 4.0
@@ -190,6 +186,18 @@ class Scheduler:
         with self._lock:
             return run_id in self._entries and self._entries[run_id].state["state"] == "done"
 
+    def knows(self, run_id: str) -> bool:
+        with self._lock:
+            return run_id in self._entries
+
+    def adopt(self, directory: Path) -> None:
+        """Take in a finished run whose directory was put under `runs/`. Raises duckdb.Error where its tables are unsound."""
+        with self._lock:
+            entry = Entry(directory)
+            self.store.load_tables(directory)
+            self.store.save_run(entry.record, entry.state)
+            self._entries[entry.record["id"]] = entry
+
     def get(self, run_id: str) -> Entry:
         with self._lock:
             if run_id not in self._entries:
@@ -348,83 +356,7 @@ class Scheduler:
             self._settle(entry, "interrupted", DIED)
 
 
-def identity(record: dict[str, Any]) -> str:
-    """The run id: a hash of what `Scheduler.record` returns."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def find_study(name: str) -> Study:
-    if name not in JOBS:
-        raise UserError("study", f"{name!r} does not exist; choose one of {', '.join(STUDIES)}.")
-    return JOBS[name]
-
-
-def environment_of(record: dict[str, Any]) -> str | None:
-    """The environment of a run's worker, None for the engine's own. Raises UserError where this machine lacks something."""
-    study = JOBS[record["study"]]
-    name = study.environment(study.Config(**record["config"]))
-    if name is not None:
-        interpreter(name)
-    return name
-
-
 def checked_seeds(seeds: list[int]) -> list[int]:
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**31:
         raise UserError("seeds", "give at least one seed, each a different number from 0 to 2147483647.")
     return seeds
-
-
-CODE = (
-    "data",
-    "analyses/dictionaries.py",
-    "analyses/graphs.py",
-    "analyses/ground_truth.py",
-    "analyses/identifiability.py",
-    "analyses/matching.py",
-    "analyses/sapo.py",
-    "analyses/sr2.py",
-    "analyses/streams.py",
-    "engine/run.py",
-    "engine/activation_sources.py",
-    "engine/activations.py",
-    "engine/chat.py",
-    "engine/collecting.py",
-    "engine/language_model.py",
-    "engine/sae_formats",
-    "engine/studies/base.py",
-    "engine/text_windows.py",
-)
-
-
-def code_version(study: str) -> str:
-    """A hash of every source file that can change what a run of a study or tool computes."""
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    own = (f"engine/studies/{study}",) if study in STUDIES else ("engine/studies", f"engine/tools/{study}")
-    for name in (*CODE, *own):
-        path = root / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            if "claims" not in file.parts and file.name not in ("claims.py", "presets.py"):
-                digest.update(str(file.relative_to(root)).encode() + file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def command(record: dict[str, Any]) -> str:
-    """The command line that asks for this very run."""
-    study = JOBS[record["study"]]
-    preset = record["preset"]
-    values = study.Config.model_construct(**(study.presets[preset] if preset else {}))
-    base = values.model_dump(mode="json")
-    words = ["concordance", "run", study.name, *(["--preset", preset] if preset else [])]
-    seeds = record["seeds"]
-    if seeds == list(range(len(seeds))):
-        words += ["--seeds", str(len(seeds))]
-    else:
-        words += ["--seed-list", ",".join(map(str, seeds))]
-    if record["data_seed"]:
-        words += ["--data-seed", str(record["data_seed"])]
-    for name, value in record["config"].items():
-        if value != base.get(name):
-            text = ",".join(map(str, value)) if isinstance(value, list) else value
-            words += ["--set", f"{name}={text}"]
-    return shlex.join(words)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from engine.tables import RUN_TABLES
-from engine.tables.common import BOOL, F64, I32, I64, STR
+from engine.tables.common import BOOL, BYTES, F64, I32, I64, STR
 
 STORE_TABLES: dict[str, dict[str, pa.DataType]] = {
     "runs": {
@@ -75,7 +75,7 @@ def quoted(columns: Iterable[str]) -> str:
     return ", ".join(f'"{column}"' for column in columns)
 
 
-_SQL = {I32: "INTEGER", I64: "BIGINT", F64: "DOUBLE", STR: "VARCHAR", BOOL: "BOOLEAN"}
+_SQL = {I32: "INTEGER", I64: "BIGINT", F64: "DOUBLE", STR: "VARCHAR", BOOL: "BOOLEAN", BYTES: "BLOB"}
 
 
 def create_statements() -> list[str]:

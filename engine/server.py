@@ -25,20 +25,26 @@ from data.files import atomic_write, write_json
 from data.paths import state_dir
 from engine import claims, system
 from engine.active_features import add_active_features
+from engine.caption_masks import CaptionMasker, add_caption_masks
 from engine.cards import CardReader
+from engine.counterfactuals import Counterfactuals, add_counterfactuals
 from engine.denoiser import Denoiser, add_denoising
 from engine.errors import UserError
 from engine.events import read_events, thin
 from engine.executors import LocalExecutor
 from engine.explore_api import add_explore
+from engine.extrapolator import Extrapolator, add_extrapolation
 from engine.figures import FigureServer
+from engine.identity import command, find_study
 from engine.lab import Lab
 from engine.pooling import pool
 from engine.puzzle_solver import PuzzleSolver, add_puzzles
 from engine.sae_matching import SaeMatcher
-from engine.scheduler import Scheduler, command, find_study
+from engine.saved_figures import add_saved_figures
+from engine.scheduler import Scheduler
 from engine.store import Store
 from engine.studies import STUDIES
+from engine.triplet_api import add_triplets
 
 ARROW = "application/vnd.apache.arrow.stream"
 LOG_TAIL = 20_000
@@ -89,6 +95,9 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
     lab = Lab(home)
     solver = PuzzleSolver()
     denoiser = Denoiser()
+    masker = CaptionMasker()
+    counterfactuals = Counterfactuals()
+    extrapolator = Extrapolator()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> Any:
@@ -97,6 +106,9 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
         lab.close()
         solver.close()
         denoiser.close()
+        masker.close()
+        counterfactuals.close()
+        extrapolator.close()
         scheduler.shutdown()
         figures.close()
         store.close()
@@ -127,13 +139,18 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
         threading.Timer(0.1, stop).start()
         return {"status": "stopping"}
 
+    add_saved_figures(app, guarded, scheduler)
     _add_studies(app, guarded, scheduler, store)
     _add_runs(app, guarded, scheduler, store)
     add_puzzles(app, guarded, scheduler, solver)
     add_denoising(app, guarded, scheduler, denoiser)
-    children = {"sr2": solver, "sapo": denoiser}
+    add_caption_masks(app, guarded, scheduler, masker)
+    add_counterfactuals(app, guarded, scheduler, counterfactuals)
+    add_extrapolation(app, guarded, scheduler, extrapolator)
+    children = {"sr2": solver, "sapo": denoiser, "smartclip": masker}
     add_active_features(app, guarded, scheduler, CardReader(scheduler, store, matcher), children)
     add_explore(app, guarded, scheduler, store, matcher, lab, _arrow)
+    add_triplets(app, guarded, scheduler, store, _arrow)
 
     @app.get("/match", dependencies=guarded)
     def get_match(run_a: str, seed_a: int, run_b: str, seed_b: int, subset: str = "alive") -> Response:

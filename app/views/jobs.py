@@ -172,6 +172,9 @@ else:
 worker_output(run["id"], expanded=run["state"] == "failed")
 with st.expander("Settings and the command that asks for this run"):
     st.code(run["command"], language="bash", wrap_lines=True)
+    if run["state"] == "done":
+        st.caption("Take it to another machine, or train it again and see whether the bytes agree:")
+        st.code(f"concordance export {run['id']}\nconcordance reproduce {run['id']}", language="bash")
     settings = pd.DataFrame(
         [(name, str(value)) for name, value in run["config"].items()], columns=["field", "value"]
     )

@@ -50,6 +50,26 @@ OTHERS = {
         "Deploy and forecast",
         ":material/sync_alt:",
     ),
+    "extrapolation": (
+        "A single sample lies where the source never was: is it explained by the nearest source, or by the least that changed?",
+        "Extrapolate a first time",
+        ":material/explore:",
+    ),
+    "counterfactual_text": (
+        "What would this say had only its style been another? Content and style are told apart, and style moved through its noise.",
+        "Learn content and style",
+        ":material/swap_horiz:",
+    ),
+    "srf": (
+        "A vision-language model labels images by itself and keeps what it can predict back: is what is kept right, and does it help?",
+        "Generate triplets",
+        ":material/change_history:",
+    ),
+    "smartclip": (
+        "Each caption chooses which dimensions of an image embedding it is compared with: what is in a mask, and what is not?",
+        "Learn caption masks",
+        ":material/filter_b_and_w:",
+    ),
 }
 ABREAST = 2
 

@@ -4,6 +4,7 @@ from engine.studies import STUDIES
 from engine.studies.base import Study
 from engine.tools.feature_cards import FeatureCards
 from engine.tools.feature_map import FeatureMap
+from engine.tools.triplet_map import TripletMap
 
-TOOLS: dict[str, Study] = {tool.name: tool for tool in (FeatureCards(), FeatureMap())}
+TOOLS: dict[str, Study] = {tool.name: tool for tool in (FeatureCards(), FeatureMap(), TripletMap())}
 JOBS = {**STUDIES, **TOOLS}

@@ -18,11 +18,17 @@ PAGES = {
         "causal_graph",
         "hierarchy",
         "recovery",
+        "counterfactuals",
         "label_shift",
+        "extrapolation",
         "denoising",
         "refinement",
+        "caption_masks",
+        "triplets",
         "new",
         "jobs",
+        "compare",
+        "figures",
     )
 }
 

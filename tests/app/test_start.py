@@ -23,6 +23,9 @@ class TestEmpty:
             "Reinforce a denoiser",
             "Train a reasoner",
             "Deploy and forecast",
+            "Extrapolate a first time",
+            "Learn content and style",
+            "Learn caption masks",
         ]
         assert "No runs yet" in text_of(page)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engine.client import connect
+from engine.studies import STUDIES
 
 WORLD = [
     "--set", "source=synthetic", "--set", "d_in=8", "--set", "n_true_features=12", "--set", "true_sparsity=2",
@@ -107,11 +108,16 @@ def test_a_failed_run_is_status_1() -> None:
 def test_store_commands_and_doctor() -> None:
     assert asked("store", "check") == {"sound": True, "problems": []}
     assert asked("store", "rebuild")["runs"] >= 3
-    report = asked("doctor")
-    assert (
-        report["packages"]["torch"]
-        and report["assets"]["smollm2-135m-instruct-q4"]["tier"] == "real pretrained"
-    )
+    report = {finding["name"]: finding for finding in asked("doctor")["findings"]}
+    for name in ("python", "packages", "state folder", "offline assets", "engine", "store"):
+        assert report[name]["level"] == "sound", report[name]
+
+
+def test_studies_lists_every_study_and_its_entry_to_cite() -> None:
+    listed = asked("studies")
+    assert {study["name"] for study in listed} == set(STUDIES)
+    cited = concordance("studies", "--bibtex").stdout
+    assert all(study.paper in cited for study in STUDIES.values())
 
 
 def test_store_check_finds_a_damaged_result(home: Path) -> None:

@@ -1,0 +1,48 @@
+"""How long and how large a run is."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.studies.srf.config import Config
+
+SECONDS_PER_ROW = 7e-4  # of a training step of the small model, one core
+TOWER_SECONDS_PER_ROW = 1.4e-3
+SECONDS_PER_TRIPLET = 5e-3  # a sampled pair and both predictions again
+SECONDS_PER_ANSWER = 6e-4
+SEEN_PER_SECOND, DRAWN_PER_SECOND = 1_500, 1_500
+NOISE_SECONDS, LOADING_SECONDS = 16.0, 8.0
+BASE_MEMORY, IMAGE_BYTES, PARAMETERS, UNKNOWN_POOL = 5e8, 48 * 48 * 3 + 16 * 64 * 4, 170_000, 1_000
+LARGE_FACTOR, LARGE_MEMORY = 3_000, 20e9
+TEXT = "Scaled from rates measured on two processor cores; one core trains one seed."
+
+
+def estimate(config: "Config", n_seeds: int) -> dict[str, Any]:
+    """Seconds, memory and disk of a run without a GPU."""
+    share = max(1.0, n_seeds / max(1, len(os.sched_getaffinity(0))))
+    pool = config.n_pool if config.pictures == "scenes" else UNKNOWN_POOL
+    trainings = sum(
+        len(config.arms_of(number)) for number in range(1, 1 if config.is_imported else config.rounds + 1)
+    )
+    trainings = 3 if config.is_imported else trainings
+    generators = 0 if config.is_imported else config.rounds
+    steps = generators * config.generator_steps + trainings * config.arm_steps
+    training = steps * config.batch_size * SECONDS_PER_ROW
+    answers = 2 * config.per_image * config.n_test * (trainings + generators)
+    writing = generators * pool * SECONDS_PER_TRIPLET + answers * SECONDS_PER_ANSWER
+    images = config.n_labelled + 2 * config.n_test + pool * config.rounds
+    once = LOADING_SECONDS + images / SEEN_PER_SECOND + images / DRAWN_PER_SECOND
+    if config.start == "none" and config.model == "small":
+        once += config.tower_steps * config.batch_size * TOWER_SECONDS_PER_ROW
+    if config.noise and not config.is_imported:
+        once += NOISE_SECONDS * n_seeds
+    size = 1.0 if config.model == "small" else LARGE_FACTOR
+    memory = BASE_MEMORY + images * IMAGE_BYTES if config.model == "small" else LARGE_MEMORY
+    return {
+        "seconds": once + share * (training + writing) * size,
+        "memory_bytes": memory + n_seeds * PARAMETERS * 4 * (2 * config.rounds + 5),
+        "disk_bytes": n_seeds * PARAMETERS * 4 * 4 * (2 * config.rounds + 2)
+        + images * 4_000
+        + n_seeds * pool * config.rounds * 200,
+        "based_on": TEXT,
+    }

@@ -1,0 +1,104 @@
+"""Figures per seed, tests and LaTeX of compared runs, against scipy and values worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analyses.comparing import (
+    config_differences,
+    differences,
+    dots,
+    figures_per_seed,
+    holm,
+    latex,
+    metric_table,
+    summary,
+)
+
+
+def rows(values: list[float], seeds: list[int], figure: str = "a") -> pd.DataFrame:
+    return pd.DataFrame({"figure": figure, "seed": seeds, "value": values})
+
+
+def test_last_logged_value_of_every_name_and_seed() -> None:
+    table = pd.DataFrame(
+        {"step": [2, 1, 1, 5], "seed": [0, 0, 1, None], "name": ["loss"] * 4, "value": [0.5, 1.0, 0.7, 9.0]}
+    )
+    found = figures_per_seed("metrics", table)
+    assert found.sort_values("seed")["value"].tolist() == [0.5, 0.7]
+
+
+def test_a_table_of_arms_gives_a_figure_for_each() -> None:
+    table = pd.DataFrame(
+        {"seed": [0, 0, 1, 1], "arm": ["x", "y"] * 2, "n": [3, 3, 3, 3], "exact": [0.1, 0.2, 0.3, np.nan]}
+    )
+    found = figures_per_seed("arms", table)
+    assert set(found["figure"]) == {"arms: x · exact", "arms: y · exact"}
+    assert len(found) == 3
+
+
+def test_tables_that_are_not_per_seed_give_none() -> None:
+    several = pd.DataFrame({"seed": [0, 0], "value": [1.0, 2.0]})
+    many = pd.DataFrame({"seed": [0] * 20, "name": [str(i) for i in range(20)], "value": np.ones(20)})
+    assert figures_per_seed("x", several).empty and figures_per_seed("x", many).empty
+    assert figures_per_seed("x", pd.DataFrame({"other": [1.0]})).empty
+
+
+def test_shared_seeds_are_paired_and_others_compared_by_welch() -> None:
+    a, b, c = [0.1, 0.4, 0.5], [0.3, 0.5, 0.8], [0.9, 0.7, 0.95]
+    found = differences(
+        {"A": rows(a, [0, 1, 2]), "B": rows(b, [2, 1, 0]), "C": rows(c, [7, 8, 9])}, "A"
+    ).set_index("run")
+    gaps = np.array(b)[::-1] - a
+    assert found.loc["B", "difference"] == pytest.approx(gaps.mean())
+    assert found.loc["B", "p"] == pytest.approx(stats.ttest_rel(b[::-1], a).pvalue)
+    half = stats.t.ppf(0.975, 2) * gaps.std(ddof=1) / np.sqrt(3)
+    assert found.loc["B", "high"] == pytest.approx(gaps.mean() + half)
+    assert found.loc["C", "test"] == "Welch"
+    assert found.loc["C", "p"] == pytest.approx(stats.ttest_ind(c, a, equal_var=False).pvalue)
+
+
+def test_one_seed_or_no_spread_is_not_tested_into_significance() -> None:
+    one = differences({"A": rows([0.1], [0]), "B": rows([0.5], [0])}, "A").iloc[0]
+    assert one["difference"] == pytest.approx(0.4) and np.isnan(one["p"]) and np.isnan(one["low"])
+    same = differences({"A": rows([0.1, 0.2], [0, 1]), "B": rows([0.1, 0.2], [0, 1])}, "A").iloc[0]
+    assert same["p"] == 1 and same["difference"] == 0
+
+
+def test_holm_as_worked_out_by_hand() -> None:
+    corrected = holm(np.array([0.01, 0.04, np.nan, 0.03]))
+    assert corrected[[0, 1, 3]] == pytest.approx([0.03, 0.06, 0.06]) and np.isnan(corrected[2])
+
+
+def test_only_fields_that_differ() -> None:
+    found = config_differences({"A": {"k": 1, "d": [1, 2]}, "B": {"k": 2, "d": [1, 2], "new": None}})
+    assert found["field"].tolist() == ["k"] and found.iloc[0]["B"] == "2"
+
+
+def test_table_marks_what_survives_the_correction_and_latex_escapes() -> None:
+    figures = {
+        "A_1": pd.concat(
+            [rows([0.1, 0.11, 0.1, 0.12], [0, 1, 2, 3], "x_1"), rows([0.1, 0.5, 0.2, 0.4], [0, 1, 2, 3], "y")]
+        ),
+        "B%": pd.concat(
+            [
+                rows([0.5, 0.52, 0.51, 0.53], [0, 1, 2, 3], "x_1"),
+                rows([0.2, 0.3, 0.3, 0.5], [0, 1, 2, 3], "y"),
+            ]
+        ),
+    }
+    shown = metric_table(summary(figures), differences(figures, "A_1"), ["x_1", "y"])
+    assert shown.iloc[0]["B%"].endswith(" *") and not shown.iloc[1]["B%"].endswith("*")
+    text = latex(shown, "50 % of _it_ & more")
+    assert r"A\_1 & B\% \\" in text and r"50 \% of \_it\_ \& more" in text and r"$\pm$" in text
+    assert text.count(r"\\") == 3
+
+
+def test_the_picture_has_every_seed_and_the_interval() -> None:
+    figures = {"A": rows([0.1, 0.3], [0, 1]), "B": rows([0.5], [0])}
+    chart = dots(figures, "a")
+    assert [list(trace.x) for trace in chart.data] == [[0.1, 0.3], [0.2], [0.5], [0.5]]
+    low, high = summary(figures).iloc[0][["low", "high"]]
+    assert chart.data[1].error_x.array[0] == pytest.approx(high - 0.2)
+    assert chart.data[3].error_x.array[0] == 0 and "2 runs" in chart.layout.meta["alt"] and low < 0.1

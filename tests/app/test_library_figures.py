@@ -1,0 +1,123 @@
+"""Figures kept from pages, their provenance, and the page Library › Figures, against a real engine."""
+
+import io
+import json
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+
+from analyses.figures import finish
+from engine.client import Client, EngineError
+from tests.app.causal_tables import engine_on
+from tests.app.label_shift_tables import write_run
+from tests.app.pages import figures, open_page, text_of
+
+RUN = "aaaaaaaaaaa6"
+CSV = "round,accuracy\n0,0.5\n1,0.6\n"
+LINK = f"label-shift?run={RUN}"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    home = tmp_path_factory.mktemp("home")
+    write_run(home, RUN, {}, (0, 1, 2))
+    with engine_on(home) as client:
+        yield client
+
+
+def drawn(color: str = "#0072B2") -> str:
+    chart = go.Figure().add_scatter(x=[0, 1], y=[0.5, 0.6], line={"color": color})
+    return str(finish(chart, alt="accuracy by round", title="Accuracy").to_json())
+
+
+@pytest.fixture
+def kept(engine: Client) -> Iterator[dict]:
+    meta = engine.save_figure("Accuracy", LINK, drawn(), CSV)
+    yield meta
+    if meta["id"] in {one["id"] for one in engine.saved_figures()}:
+        engine.delete_figure(meta["id"])
+
+
+def test_keep_on_a_page_stores_picture_numbers_and_runs(engine: Client) -> None:
+    page = open_page("label_shift", run=RUN)
+    shown = figures(page)[0]
+    next(button for button in page.button if (button.key or "").startswith("keep-")).click().run()
+    assert not page.exception
+    (meta,) = engine.saved_figures()
+    assert [run["id"] for run in meta["runs"]] == [RUN] and meta["runs"][0]["seeds"] == [0, 1, 2]
+    found = engine.saved_figure(meta["id"])
+    assert json.loads(found["figure"])["layout"]["meta"] == shown["layout"]["meta"]
+    assert len(found["csv"].splitlines()) > 1
+    engine.delete_figure(meta["id"])
+    assert engine.saved_figures() == []
+
+
+def test_the_same_figure_is_kept_once_and_can_be_renamed(engine: Client, kept: dict) -> None:
+    assert engine.save_figure("Accuracy again", LINK, drawn(), CSV)["id"] == kept["id"]
+    engine.rename_figure(kept["id"], "Figure 2", "for the appendix")
+    (meta,) = engine.saved_figures()
+    assert (meta["name"], meta["note"], meta["link"]) == ("Figure 2", "for the appendix", LINK)
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("figure", {"figure": "[1]"}),
+        ("figure", {"figure": "{"}),
+        ("csv", {"csv": ""}),
+        ("link", {"link": "https://example.org/x"}),
+        ("link", {"link": "javascript:alert(1)"}),
+        ("name", {"name": " "}),
+    ],
+)
+def test_what_is_no_figure_is_refused(engine: Client, field: str, change: dict) -> None:
+    values = {"name": "x", "link": LINK, "figure": drawn(), "csv": CSV, **change}
+    with pytest.raises(EngineError, match=f"^{field}: "):
+        engine.save_figure(**values)
+    assert engine.saved_figures() == []
+
+
+@pytest.mark.parametrize("figure_id", ["..", "aaaaaaaaaaaa", "%2e%2e%2fruns"])
+def test_ids_that_are_none_are_refused(engine: Client, figure_id: str) -> None:
+    with pytest.raises(EngineError):
+        engine.saved_figure(figure_id)
+
+
+def test_the_zip_holds_picture_numbers_and_provenance(engine: Client, kept: dict) -> None:
+    other = engine.save_figure("../evil name", "home", drawn("#D55E00"), CSV)
+    content = engine.figures_archive([kept["id"], other["id"]])
+    engine.delete_figure(other["id"])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+        assert "01-accuracy/data.csv" in names and "02-evil-name/meta.json" in names
+        assert all(not name.startswith(("/", "..")) for name in names)
+        assert f"label_shift {RUN}" in archive.read("CONTENTS.md").decode()
+
+
+def test_the_page_shows_exports_and_the_chosen_style(engine: Client, kept: dict) -> None:
+    page = open_page("figures", figure=kept["id"], format="one column", palette="Grey")
+    (figure,) = figures(page)
+    assert figure["layout"]["width"] == 322 and figure["data"][0]["line"]["color"] == "#000000"
+    labels = [element.proto.label for element in page.get("download_button")]
+    assert labels[-4:] == ["HTML", "CSV", "LaTeX table", "Zip with plotly JSON, CSV and provenance"]
+    assert RUN in page.dataframe[0].value["run"].tolist()
+    assert f"]({LINK})" in text_of(page)
+
+
+def test_without_figures_the_page_says_how_to_keep_one(engine: Client) -> None:
+    assert "Press **Keep** under any picture" in text_of(open_page("figures"))
+
+
+@pytest.mark.skipif(not shutil.which("pdffonts"), reason="needs poppler's pdffonts")
+def test_a_pdf_has_its_fonts_inside(engine: Client, tmp_path: Path) -> None:
+    path = tmp_path / "figure.pdf"
+    path.write_bytes(engine.export_figure(drawn(), "pdf", 640, 400))
+    listed = subprocess.run(
+        ["pdffonts", path], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert len(listed) > 2 and all(line.split()[-5] == "yes" for line in listed[2:]), listed
