@@ -49,10 +49,19 @@ def map_figure(frame: Frame, words: str, arm: str, signed: bool) -> go.Figure:
                 x=j, y=i, text=f"{values[i, j]:+.0%}" if signed else f"{values[i, j]:.0%}",
                 showarrow=False, name=CELL, font={"size": 12, "color": INK if bright else "#ffffff"},
             )  # fmt: skip
+    severities, scopes = [f"{one:g}" for one in wide.columns], [f"{one:.0%}" for one in wide.index]
     figure.update_xaxes(
-        title_text="Severity: standard deviation of the noise", type="category", showgrid=False
+        title_text="Severity: standard deviation of the noise",
+        tickvals=list(range(len(severities))),
+        ticktext=severities,
+        showgrid=False,
     )
-    figure.update_yaxes(title_text="Scope: side of the block", type="category", showgrid=False)
+    figure.update_yaxes(
+        title_text="Scope: side of the block",
+        tickvals=list(range(len(scopes))),
+        ticktext=scopes,
+        showgrid=False,
+    )
     seeds = int(frame["seeds"].max())
     return finish(
         figure,

@@ -42,13 +42,22 @@ LIVE_METRICS = {
     "clip_long.validation_recall": "Validation R@1 (CLIP, whole captions)",
     **{
         f"{arm}.{part}": f"{words} ({name}, validation)"
-        for arm, name in (("matte", "MATTE"), ("independent", "independent flow"), ("no_sparsity", "no sparsity"), ("beta_vae", "β-VAE"))
+        for arm, name in (
+            ("matte", "MATTE"),
+            ("independent", "independent flow"),
+            ("no_sparsity", "no sparsity"),
+            ("beta_vae", "β-VAE"),
+        )
         for part, words in (
             ("reconstruction", "Reconstruction loss"),
             ("kl_content", "KL of content, nats"),
             ("kl_style", "KL of style, nats"),
         )
     },
+    "tower.loss": "Captioning loss (image tower)",
+    "generator.loss": "Loss (multi-task tuning)",
+    "generator.validation": "Validation accuracy (generator)",
+    "retraining.loss": "Loss (retraining)",
     "smartclip.loss": "Loss (SmartCLIP)",
     "smartclip.mask_share": "Share kept by masks (SmartCLIP)",
     "smartclip.validation_recall": "Validation R@1 (SmartCLIP)",

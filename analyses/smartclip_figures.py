@@ -33,10 +33,11 @@ NO_ATTRIBUTES = (
     "What is true of these pictures is known by their captions alone, so no attribute can be probed."
 )
 ABREAST = 5
+DASHES = ("dot", "dash", "dashdot", "longdash", "longdashdot")
 
 
 def arm_style(arm: str) -> dict[str, str]:
-    """The same colour for an arm in every picture; the sweep's weights are dashed."""
+    """The same colour for an arm in every picture; the sweep's weights have SmartCLIP's."""
     known = (
         "smartclip",
         "clip_long",
@@ -49,8 +50,15 @@ def arm_style(arm: str) -> dict[str, str]:
     if arm in known:
         return series_style(known.index(arm))
     if arm.startswith("lambda_"):
-        return {"color": PALETTE[0], "dash": "dot"}
+        return {"color": PALETTE[0]}
     return {"color": MUTED, "dash": "solid" if arm == "base" else "dash"}
+
+
+def line_styles(arms: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Styles of the arms' lines, the sweep's weights told apart by their dashes."""
+    swept = [arm for arm in in_order(arms) if arm.startswith("lambda_")]
+    dashes = {arm: {"dash": DASHES[place % len(DASHES)]} for place, arm in enumerate(swept)}
+    return {arm: arm_style(arm) | dashes.get(arm, {}) for arm in arms}
 
 
 def arms_figure(figures: Frame, arms: Frame) -> go.Figure:
@@ -207,8 +215,9 @@ def sizes_figure(frame: Frame, d: int) -> go.Figure:
     if frame.empty:
         return empty(NO_MASKS)
     figure = go.Figure()
+    styles = line_styles(list(frame["arm"].unique()))
     for arm, part in frame.groupby("arm", sort=False):
-        style = arm_style(str(arm))
+        style = styles[str(arm)]
         band(figure, part["sentences"], part["low"], part["high"], style["color"])
         figure.add_scatter(
             x=part["sentences"], y=part["size"], mode="lines+markers", line=style | {"width": 2.2}, name=plain(arm_name(str(arm))),
@@ -234,8 +243,9 @@ def curves_figure(frame: Frame, words: str) -> go.Figure:
     if frame.empty:
         return empty("No arm of this run has this measure.")
     figure = go.Figure()
+    styles = line_styles(list(frame["arm"].unique()))
     for arm, part in frame.groupby("arm", sort=False):
-        style = arm_style(str(arm))
+        style = styles[str(arm)]
         if part["seeds"].max() > 1:
             band(figure, part["step"], part["low"], part["high"], style["color"])
         figure.add_scatter(

@@ -16,7 +16,7 @@ from analyses.smartclip_figures import NO_MASKS
 from analyses.smartclip_frames import arm_name, shortened
 
 Frame = Any
-NARROWEST = 0.045  # share of the axis that leaves room for a group's name
+NARROWEST = 0.06  # share of the axis that leaves room for a group's name
 
 
 def dimension_figure(dimensions: Frame, order: Frame, column: str, arm: str) -> go.Figure:

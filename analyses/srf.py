@@ -32,7 +32,7 @@ RIVALS = ("confidence_generation", "confidence_answer", "random", "oracle")
 TIES = {"random": "at random", "confidence": "by confidence"}
 RIGHT = {"true": 1.0, "false": 0.0, "malformed": 0.0, "unknown": np.nan}
 BINS, CELLS = 30, 20
-WEAK_AUC, WEAK_VQA, DROP = 0.6, 0.6, 0.1
+WEAK_AUC, WEAK_VQA, WEAK_PRECISION, DROP = 0.6, 0.6, 0.5, 0.1
 ROUNDING = 1e-9
 
 
@@ -93,9 +93,7 @@ def precision_curve(
             low, high = wilson(float(good[:, step].sum()), int(n))
         elif len(each) > 1:
             low, high = mean_interval(each)
-        rows.append(
-            (x, float(each.mean()), max(low, 0.0), min(high, 1.0), int(n), int(kept[:, step].sum()))
-        )
+        rows.append((x, float(each.mean()), max(low, 0.0), min(high, 1.0), int(n), int(kept[:, step].sum())))
     return pd.DataFrame(rows, columns=["share", "precision", "low", "high", "known", "kept"])
 
 
@@ -174,7 +172,7 @@ def weaknesses(generators: pd.DataFrame) -> list[str]:
     A generator that ignores the image predicts its language prior again, which is perfectly consistent.
     """
     found = []
-    auc, vqa = generators["score_auc"].dropna(), generators["vqa"].dropna()
+    auc, vqa, right = (generators[name].dropna() for name in ("score_auc", "vqa", "precision"))
     drop = (generators["score_mean"] - generators["shuffled_score"]).dropna()
     if len(auc) and auc.mean() < WEAK_AUC:
         found.append(
@@ -182,10 +180,11 @@ def weaknesses(generators: pd.DataFrame) -> list[str]:
         )
     if len(vqa) and vqa.mean() < WEAK_VQA:
         found.append(f"The generator answers only {vqa.mean():.0%} of held-out questions rightly.")
+    if len(right) and right.mean() < WEAK_PRECISION:
+        found.append(f"Only {right.mean():.0%} of what it wrote is right, so there is little to keep.")
     if len(drop) and drop.mean() < DROP:
         with_image, without = generators["score_mean"].mean(), generators["shuffled_score"].mean()
         found.append(
             f"With the wrong image S hardly falls ({with_image:.2f} to {without:.2f}), so it says little about the image."
         )
     return found
-

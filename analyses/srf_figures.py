@@ -66,7 +66,11 @@ def histogram_figure(
         axes = {"xaxis": _axis("x", place), "yaxis": _axis("y", place)}
         for kind, counts in histograms["types"][row["type"]].items():
             if any(counts):
-                look = {"marker": {"color": KINDS[kind], "line": {"width": 0}}, "legendgroup": kind, "showlegend": kind not in named}
+                look = {
+                    "marker": {"color": KINDS[kind], "line": {"width": 0}},
+                    "legendgroup": kind,
+                    "showlegend": kind not in named,
+                }
                 hover = f"%{{y:,}} {kind}, score %{{x:.2f}}<extra></extra>"
                 bars.append(go.Bar(y=counts, name=kind, hovertemplate=hover, **shown, **look, **axes))
                 named.add(kind)
@@ -75,7 +79,9 @@ def histogram_figure(
     figure.update_yaxes(nticks=4, fixedrange=True)
     figure.update_xaxes(title_text=plain(SCORES[score]), row=down)
     figure.update_annotations(font={"size": 12})
-    figure.update_layout(barmode="stack", bargap=0, dragmode="select", selectdirection="h", showlegend=len(named) > 1)
+    figure.update_layout(
+        barmode="stack", bargap=0, dragmode="select", selectdirection="h", showlegend=len(named) > 1
+    )
     finish(
         legend_below(figure),
         alt="",
@@ -86,9 +92,7 @@ def histogram_figure(
     return move_cuts(figure, histograms, types)
 
 
-def drawn_types(
-    histograms: Mapping[str, Any], types: Sequence[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
+def drawn_types(histograms: Mapping[str, Any], types: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows of types that `histogram_figure` draws, in the order of its panels."""
     return [row for row in types if row["type"] in histograms["types"]]
 
@@ -104,7 +108,12 @@ def move_cuts(
     for place, row in enumerate(found):
         figure.layout.annotations[place].text = _title(row)
         if row["at"] is not None:
-            where = {"xref": _axis("x", place), "yref": f"{_axis('y', place)} domain", "x0": row["at"], "x1": row["at"]}
+            where = {
+                "xref": _axis("x", place),
+                "yref": f"{_axis('y', place)} domain",
+                "x0": row["at"],
+                "x1": row["at"],
+            }
             lines.append({"type": "line", "y0": 0, "y1": 1, "line": CUT, **where})
     figure.layout.shapes = lines
     told = "; ".join(f"{row['type']} keeps {row['kept']:,} of {row['n']:,}" for row in found)
@@ -150,7 +159,7 @@ def curve_figure(
         hovertemplate=f"{NOW}: best %{{x:.1%}}, %{{y:.1%}} right<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title_text="Share kept of every type", tickformat=".0%", range=[0.03, 1.02])
-    figure.update_yaxes(title_text="Share right of what is kept", tickformat=".0%")
+    figure.update_yaxes(title_text="Share right of what is kept", tickformat=".2~%")
     finish(
         legend_below(figure),
         alt="",
@@ -169,10 +178,16 @@ def mark_cut(
         return figure
     figure.data[-1].update(x=[keep], y=[here])
     figure.layout.shapes = (
-        [] if keep is None else [{"type": "line", "x0": keep, "x1": keep, "yref": "paper", "y0": 0, "y1": 1, "line": CUT}]
+        []
+        if keep is None
+        else [{"type": "line", "x0": keep, "x1": keep, "yref": "paper", "y0": 0, "y1": 1, "line": CUT}]
     )
     mine = curve[curve["filter"] == score].set_index("share")["precision"].dropna()
-    now = "nothing is known of what is kept now" if here is None or keep is None else f"{here:.1%} right of the {keep:.0%} kept now"
+    now = (
+        "nothing is known of what is kept now"
+        if here is None or keep is None
+        else f"{here:.1%} right of the {keep:.0%} kept now"
+    )
     alt = f"Precision against the share kept by {filter_name(score)}: {now}, {mine.iloc[-1]:.1%} of all."
     figure.layout.meta = {"alt": alt, "caption": alt}
     return figure
@@ -221,7 +236,11 @@ def deltas_figure(frame: pd.DataFrame, title: str, against: str) -> go.Figure:
     places = {arm: place for place, arm in enumerate(arms)}
     panels = list(dict.fromkeys(frame["test"]))
     figure = make_subplots(
-        1, len(panels), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=[plain(name) for name in panels]
+        1,
+        len(panels),
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        subplot_titles=[plain(name) for name in panels],
     )
     for column, test in enumerate(panels, 1):
         part = frame[frame["test"] == test]
@@ -244,7 +263,10 @@ def deltas_figure(frame: pd.DataFrame, title: str, against: str) -> go.Figure:
     figure.update_xaxes(tickformat="+.2~f", nticks=4, title_text=plain(f"less {against.split(',')[0]}"))
     figure.update_annotations(font={"size": 12})
     figure.update_yaxes(
-        tickvals=list(places.values()), ticktext=[plain(arm_name(arm)) for arm in arms], range=[len(arms) - 0.5, -0.5], showgrid=False
+        tickvals=list(places.values()),
+        ticktext=[plain(arm_name(arm)) for arm in arms],
+        range=[len(arms) - 0.5, -0.5],
+        showgrid=False,
     )
     first = frame[frame["test"] == panels[0]]
     told = "; ".join(f"{arm_name(row.arm)} {row.mean:+.3f}" for row in first.itertuples())
@@ -276,7 +298,10 @@ def rounds_figure(frame: pd.DataFrame) -> go.Figure:
     figure.add_hline(y=0, line={"color": INK, "dash": "dash", "width": 1.5})
     figure.update_xaxes(title_text="Round", dtick=1)
     figure.update_yaxes(title_text="Accuracy less that of the round's base", tickformat="+.2~f")
-    told = "; ".join(f"{arm_name(str(arm))} " + ", ".join(f"{m:+.3f}" for m in part["mean"]) for arm, part in frame.groupby("arm", sort=False))
+    told = "; ".join(
+        f"{arm_name(str(arm))} " + ", ".join(f"{m:+.3f}" for m in part["mean"])
+        for arm, part in frame.groupby("arm", sort=False)
+    )
     return finish(
         legend_below(figure.update_layout(showlegend=True)),
         alt=f"Gain of each round over its base: {told}.",
@@ -332,7 +357,15 @@ def noise_figure(noise: pd.DataFrame) -> go.Figure:
     )  # fmt: skip
     for name, value in PAPER_NOISE.items():
         figure.add_vline(x=value, line={"color": INK, "dash": "dot", "width": 1.5})
-        figure.add_annotation(x=value, y=-0.45, text=f"paper, {name}", showarrow=False, xanchor="right", xshift=-4, font={"size": 12})
+        figure.add_annotation(
+            x=value,
+            y=-0.45,
+            text=f"paper, {name}",
+            showarrow=False,
+            xanchor="right",
+            xshift=-4,
+            font={"size": 12},
+        )
     figure.update_xaxes(title_text="R² on test data")
     figure.update_yaxes(
         tickvals=list(places.values()), ticktext=[plain(str(arm).replace("_", " ")) for arm in arms],
@@ -346,4 +379,3 @@ def noise_figure(noise: pd.DataFrame) -> go.Figure:
         subtitle="diamond: mean, dots: seeds",
         height=150 + 34 * len(arms),
     )
-

@@ -30,7 +30,11 @@ def arm_name(arm: str) -> str:
     if arm in ARMS:
         return ARMS[arm]
     stem, _, number = arm.rpartition("_")
-    return f"{ARMS.get(stem, stem.replace('_', ' '))}, {number} %" if stem and number.isdecimal() else arm.replace("_", " ")
+    return (
+        f"{ARMS.get(stem, stem.replace('_', ' '))}, {number} %"
+        if stem and number.isdecimal()
+        else arm.replace("_", " ")
+    )
 
 
 def in_order(arms: Sequence[str]) -> list[str]:
@@ -39,7 +43,11 @@ def in_order(arms: Sequence[str]) -> list[str]:
     def place(arm: str) -> tuple[int, float, str]:
         stem, _, number = arm.rpartition("_")
         known = arm if arm in ARMS else stem
-        return list(ARMS).index(known) if known in ARMS else len(ARMS), float(number) if number.isdecimal() else 0.0, arm
+        return (
+            list(ARMS).index(known) if known in ARMS else len(ARMS),
+            float(number) if number.isdecimal() else 0.0,
+            arm,
+        )
 
     return sorted(dict.fromkeys(arms), key=place)
 
@@ -79,7 +87,9 @@ def type_deltas(types: pd.DataFrame, arm: str, against: str) -> pd.DataFrame:
         for name, part in types[types["arm"].isin([arm, against])].groupby("type")
     ]
     found = pd.concat(parts) if parts else deltas(types, against, [arm])
-    return found.sort_values("test", key=lambda tests: tests.map(list(TESTS.values()).index), kind="stable", ignore_index=True)
+    return found.sort_values(
+        "test", key=lambda tests: tests.map(list(TESTS.values()).index), kind="stable", ignore_index=True
+    )
 
 
 def gains(arms: pd.DataFrame, base: str = "base", only: Sequence[str] | None = None) -> pd.DataFrame:
@@ -88,7 +98,11 @@ def gains(arms: pd.DataFrame, base: str = "base", only: Sequence[str] | None = N
     frame = pd.concat(parts) if parts else deltas(arms, base).assign(round=0)
     frame = frame[frame["test"] == TESTS["exact"]]
     order = in_order(list(frame["arm"]))
-    frame = frame.sort_values(["arm", "round"], key=lambda one: one.map(order.index) if one.name == "arm" else one, ignore_index=True)
+    frame = frame.sort_values(
+        ["arm", "round"],
+        key=lambda one: one.map(order.index) if one.name == "arm" else one,
+        ignore_index=True,
+    )
     return frame[["arm", "round", "mean", "low", "high", "seeds"]]
 
 

@@ -121,7 +121,11 @@ def _pairs(row: Row) -> list[tuple[str, Words, Words, bool, str]]:
     for name, field in (("Q", "question"), ("A", "answer")):
         own, again, similarity = row[field], row[f"{field}_again"], row[f"sim_{field}"]
         compared = similarity is not None and similarity == similarity
-        first, second = word_diff(own, again) if compared else tuple([(text, True)] if text else [] for text in (own, again))
+        first, second = (
+            word_diff(own, again)
+            if compared
+            else tuple([(text, True)] if text else [] for text in (own, again))
+        )
         found.append((name, first, second, compared, f"{similarity:.2f}" if compared else "–"))
     return found
 
@@ -193,7 +197,12 @@ def _word(word: str, same: bool, compared: bool) -> str:
 
 
 def _numbers(row: Row, whole: bool) -> str:
-    told = [f"S {number(row['score'])}", f"no. {row['triplet']}", f"seed {row['seed']}", f"round {row['round']}"]
+    told = [
+        f"S {number(row['score'])}",
+        f"no. {row['triplet']}",
+        f"seed {row['seed']}",
+        f"round {row['round']}",
+    ]
     if whole:
         told += [f"log-p of Q and A {number(row['logp_generation'])}", f"of A′ {number(row['logp_answer'])}"]
     return escaped(" · ".join(told))

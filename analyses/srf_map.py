@@ -13,6 +13,10 @@ COLOURS = {"type": "Type", "truth": "Right or wrong", "kept": "Kept or left out"
 STYLES = {
     "right": PALETTE[2], "wrong": PALETTE[1], "not known": "#b3b3b3", "kept": PALETTE[0], "left out": "#b3b3b3",
 }  # fmt: skip
+FAR_APART = (
+    "Neighbours say and show similar things: topics of the words of Q and A, and the image at 12 × 12. Distances between far groups, "
+    "their sizes and the axes mean little: UMAP (arXiv 1802.03426) keeps neighbourhoods."
+)
 HEIGHT = 560
 ORDERED = ("not known", "left out")
 MOST_TYPES = len(PALETTE) * len(SYMBOLS)
@@ -27,7 +31,13 @@ def triplet_map(frame: pd.DataFrame, colour: str, note: str = "", lasso: Polygon
     size = float(np.clip(8.5 - 1.3 * np.log10(len(frame)), 2.8, 7))
     if colour == "value":
         bar = {"title": {"text": "score"}, "thickness": 14, "outlinewidth": 0}
-        _points(figure, frame, chosen, "", {"size": size, "color": frame["value"], "colorscale": SEQUENTIAL, "colorbar": bar})
+        _points(
+            figure,
+            frame,
+            chosen,
+            "",
+            {"size": size, "color": frame["value"], "colorscale": SEQUENTIAL, "colorbar": bar},
+        )
     else:
         names = groups(frame, colour)
         kinds = sorted(set(names), key=lambda name: (name not in ORDERED, name))
@@ -37,7 +47,13 @@ def triplet_map(frame: pd.DataFrame, colour: str, note: str = "", lasso: Polygon
                 "symbol": SYMBOLS[place // len(PALETTE) % len(SYMBOLS)],
             }
             mine = names == name
-            _points(figure, frame[mine], None if chosen is None else chosen[mine], f"{name} ({int(mine.sum()):,})", {"size": size, **style})
+            _points(
+                figure,
+                frame[mine],
+                None if chosen is None else chosen[mine],
+                f"{name} ({int(mine.sum()):,})",
+                {"size": size, **style},
+            )
     if len(lasso):
         path = "M" + "L".join(f"{x:.3f},{y:.3f}" for x, y in lasso) + "Z"
         figure.add_shape(type="path", path=path, line={"color": INK, "width": 2})
@@ -56,7 +72,9 @@ def triplet_map(frame: pd.DataFrame, colour: str, note: str = "", lasso: Polygon
 def groups(frame: pd.DataFrame, colour: str) -> "np.ndarray[Any, np.dtype[np.object_]]":
     """The group of every triplet under a colouring; the rarest types beyond the palette are together."""
     if colour == "truth":
-        return np.select([frame["right"] == 1, frame["right"] == 0], ["right", "wrong"], "not known").astype(object)
+        return np.select([frame["right"] == 1, frame["right"] == 0], ["right", "wrong"], "not known").astype(
+            object
+        )
     if colour == "kept":
         return np.where(frame["kept"], "kept", "left out").astype(object)
     most = frame["type"].value_counts().index[: MOST_TYPES - 1]
@@ -71,5 +89,6 @@ def _points(figure: go.Figure, rows: pd.DataFrame, chosen: Any, name: str, marke
     )  # fmt: skip
     if chosen is not None:
         figure.data[-1].update(
-            selectedpoints=np.flatnonzero(chosen).tolist(), unselected={"marker": {"opacity": 0.15, "color": MUTED}}
+            selectedpoints=np.flatnonzero(chosen).tolist(),
+            unselected={"marker": {"opacity": 0.15, "color": MUTED}},
         )

@@ -70,7 +70,11 @@ def influence_section(chosen: Chosen) -> None:
             "masked": st.column_config.NumberColumn("content masked off"),
         }
         st.dataframe(
-            shown, hide_index=True, alt="Supports of every arm and seed", column_config=config, height=390
+            shown,
+            hide_index=True,
+            alt="Supports of every arm and seed",
+            column_config=config,
+            height="content",
         )
     proxy = (
         " Of texts these are hidden states of the decoder, summed over time: a proxy of a proxy."

@@ -40,7 +40,7 @@ def scores_section(run: Run) -> None:
     st.caption(
         "G-score as published: mean over sentences of the harmonic mean of the judged probability of the target style and of BLEU against "
         "the source, so copying is rewarded; “G of accuracy” is that of style accuracy and corpus BLEU, under which copying earns "
-        "nothing. Perplexity by SmolLM2-135M-Instruct (4-bit origin), on lower-case tokens. Every way is moved equally far."
+        "only what the judge gets wrong. Perplexity by SmolLM2-135M-Instruct (4-bit origin), on lower-case tokens. Every way is moved equally far."
     )
 
 

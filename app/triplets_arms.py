@@ -64,20 +64,26 @@ def arms_section(run: Run) -> None:
     }
     for column, (key, (make, title)) in zip(st.columns(2, gap="medium"), drawn.items(), strict=True):
         with column:
-            frame, figure = kept(f"srf_{key}", (run["id"], number, against, arm), partial(_drawn, make, title, names[against]))
+            frame, figure = kept(
+                f"srf_{key}", (run["id"], number, against, arm), partial(_drawn, make, title, names[against])
+            )
             picture(figure, frame.drop(columns="each"), key)
     added = arms[arms["added"] > 0].groupby("arm")["added"].mean()
     told = ", ".join(f"{arm_name(str(arm))} {int(count):,}" for arm, count in added.items())
     _fractions(run, arms, number, against)
     if told:
-        st.caption(literal(f"Triplets added: {told}. All arms start from the same weights and take as many steps."))
+        st.caption(
+            literal(f"Triplets added: {told}. All arms start from the same weights and take as many steps.")
+        )
 
 
 def _fractions(run: Run, arms: pd.DataFrame, number: int, against: str) -> None:
     """Gain by the share kept, where several were retrained."""
     frame = fractions(arms, own_arm(run), float(run["config"]["keep"]), against)
     if frame["share"].nunique() > 2:
-        figure = kept("srf_fractions", (run["id"], number, against), lambda: fractions_figure(frame, arm_name(against)))
+        figure = kept(
+            "srf_fractions", (run["id"], number, against), lambda: fractions_figure(frame, arm_name(against))
+        )
         picture(figure, frame.drop(columns="each"), "fractions")
 
 
@@ -95,9 +101,19 @@ def rounds_section(run: Run) -> None:
     rows = rounds_table(arms, made, table(run["id"], "srf_filters"), kind, arm, keep)
     st.subheader("Rounds")
     if len(rows) > 1:
-        frame = gains(arms, only=[name for name in ("random", "triangle", "triangle_tied", "oracle") if name in set(arms["arm"])])
+        frame = gains(
+            arms,
+            only=[
+                name for name in ("random", "triangle", "triangle_tied", "oracle") if name in set(arms["arm"])
+            ],
+        )
         picture(kept("srf_rounds", run["id"], lambda: rounds_figure(frame)), frame, "rounds")
-    st.dataframe(rows.dropna(axis=1, how="all"), hide_index=True, alt="The models of every round", column_config=_config(ROUNDS))
+    st.dataframe(
+        rows.dropna(axis=1, how="all"),
+        hide_index=True,
+        alt="The models of every round",
+        column_config=_config(ROUNDS),
+    )
     st.caption(
         f"Round k's generator is tuned from the model that round k − 1 left. Kept: {literal(arm_name(arm))}, best {keep:.0%}; means over seeds."
         + ("" if len(rows) > 1 else " This run has one round; add rounds under Learn it again.")
@@ -112,7 +128,11 @@ def generators_section(run: Run) -> None:
         rows["seeds"] = made.groupby(["round", "kind"])["seed"].nunique().to_numpy()
         rows["kind"] = rows["kind"].str.replace("_", " ")
         st.dataframe(
-            rows[["round", *GENERATORS]], hide_index=True, alt="Generators, mean over seeds", placeholder="–", column_config=_config(GENERATORS)
+            rows[["round", *GENERATORS]],
+            hide_index=True,
+            alt="Generators, mean over seeds",
+            placeholder="–",
+            column_config=_config(GENERATORS),
         )
         noise = table(run["id"], "srf_noise")
         picture(kept("srf_noise", run["id"], lambda: noise_figure(noise)), noise, "appendix-e")
@@ -120,7 +140,8 @@ def generators_section(run: Run) -> None:
 
 def _config(columns: Mapping[str, tuple[str, str | None]]) -> dict[str, Any]:
     return {
-        name: st.column_config.Column(title) if format is None else st.column_config.NumberColumn(title, format=format)
+        name: st.column_config.Column(title)
+        if format is None
+        else st.column_config.NumberColumn(title, format=format)
         for name, (title, format) in columns.items()
     }
-

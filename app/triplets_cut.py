@@ -39,7 +39,9 @@ COLUMNS = {
 def counts_strip(view: View, summary: Summary) -> None:
     """Kept, right of what is kept and of the rest, and the tie meter."""
     total = summary["total"]
-    basis = {"exact": "oracle", "verdicts": "human verdicts", "mixed": "oracle and verdicts"}[summary["basis"]]
+    basis = {"exact": "oracle", "verdicts": "human verdicts", "mixed": "oracle and verdicts"}[
+        summary["basis"]
+    ]
     ties = total["tied"] / total["n"] if total["n"] else 0.0
     cells = [
         ("Kept", f"{total['kept']:,}", f"of {total['n']:,}"),
@@ -66,7 +68,7 @@ def _percent(value: float | None) -> str:
 def cut_pictures(view: View, summary: Summary) -> None:
     """Histograms with a cut that can be dragged, and the curve; what does not move with the cut is drawn once."""
     score, known = view.cut["score"], {name: view.query[name] for name in ("types", "seeds", "rounds")}
-    key = json.dumps([view.id, view.version, score, view.cut["ties"], known])
+    key = json.dumps([view.id, summary["seen"], score, view.cut["ties"], known])
     left, right = st.columns([6, 5], gap="medium")
     with left:
         histograms, types = summary["histograms"], summary["types"]
@@ -78,7 +80,9 @@ def cut_pictures(view: View, summary: Summary) -> None:
         )  # fmt: skip
         _own_cuts(view)
     with right:
-        curve = pd.DataFrame(summary["curve"]).astype(dict.fromkeys(("share", "precision", "low", "high"), float))
+        curve = pd.DataFrame(summary["curve"]).astype(
+            dict.fromkeys(("share", "precision", "low", "high"), float)
+        )
         total = summary["total"]
         keep, here = total["kept"] / total["n"] if total["n"] else None, total["precision_kept"]
         figure = kept("srf_curve", key, lambda: curve_figure(curve, score, summary["basis"], keep, here))
@@ -107,9 +111,7 @@ def _dragged(view: View, summary: Summary, selection: dict[str, Any]) -> None:
         st.session_state[key] = float(np.clip(round(left, 2), low, high))
         return
     name = found[place]["type"]
-    set_own_cut(
-        view.overview["types"], name, share_from(summary["histograms"], name, left)
-    )
+    set_own_cut(view.overview["types"], name, share_from(summary["histograms"], name, left))
 
 
 def share_from(histograms: dict[str, Any], name: str, left: float) -> int:
@@ -132,12 +134,21 @@ def _own_cuts(view: View) -> None:
                 start = cuts.get(name, round(100 * view.cut["keep"]))
                 key = f"cut-{name}-{start}"
                 st.slider(
-                    literal(name), 0, 100, start, format="%d %%", key=key, on_change=_slid, args=(types, name, key)
+                    literal(name),
+                    0,
+                    100,
+                    start,
+                    format="%d %%",
+                    key=key,
+                    on_change=_slid,
+                    args=(types, name, key),
                 )
         if cuts:
             told = ", ".join(f"{name} {share} %" for name, share in cuts.items())
             st.caption(literal(f"Own cuts: {told}"))
-            st.button("Same cut for all types", icon=":material/restart_alt:", type="tertiary", on_click=_clear)
+            st.button(
+                "Same cut for all types", icon=":material/restart_alt:", type="tertiary", on_click=_clear
+            )
 
 
 def _slid(types: list[str], name: str, key: str) -> None:
@@ -159,7 +170,13 @@ def _table(summary: Summary) -> None:
         else st.column_config.NumberColumn(title, format=format, help=help)
         for name, (title, format, help) in COLUMNS.items()
     }
-    st.dataframe(rows[list(COLUMNS)], hide_index=True, alt="Counts and precision by type", placeholder="–", column_config=config)
+    st.dataframe(
+        rows[list(COLUMNS)],
+        hide_index=True,
+        alt="Counts and precision by type",
+        placeholder="–",
+        column_config=config,
+    )
 
 
 def _histogram_frame(summary: Summary) -> pd.DataFrame:

@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from analyses.feature_map import FAR_APART, inside
-from analyses.srf_map import COLOURS, triplet_map
+from analyses.feature_map import inside
+from analyses.srf_map import COLOURS, FAR_APART, triplet_map
 from app.causal_parts import choice
 from app.connection import client
 from app.launches import LISTED
@@ -27,7 +27,9 @@ def points(run_id: str, map_id: str, version: int, query: Query) -> pd.DataFrame
 
 def lasso_section(run_id: str, version: int, query: Query) -> list[int] | None:
     """The map, once it is opened; the numbers inside the lasso, None without one."""
-    panel = st.expander("Map of triplets", key="map", on_change="rerun", bind="query-params", icon=":material/scatter_plot:")
+    panel = st.expander(
+        "Map of triplets", key="map", on_change="rerun", bind="query-params", icon=":material/scatter_plot:"
+    )
     if not panel.open:
         return None
     with panel:
@@ -60,7 +62,9 @@ def _ask(run_id: str, by: str) -> None:
     except EngineError as error:
         st.error(literal(error.message))
         return
-    st.caption(f"Triplets that say and show similar things lie together. It takes about {duration(cost['seconds'])}.")
+    st.caption(
+        f"Triplets that say and show similar things lie together. It takes about {duration(cost['seconds'])}."
+    )
     st.button(
         "Lay out the map", icon=":material/scatter_plot:", key="lay-out", help=cost["based_on"],
         on_click=lambda: attempt(lambda: client().submit(MAP, config, [0])),
@@ -72,7 +76,7 @@ def _map(run_id: str, map_id: str, version: int, query: Query) -> list[int] | No
     frame = points(run_id, map_id, version, query)
     look = f"{colour} {hash(str(query))} {st.session_state.get('map_clearings', 0)}"
     lasso, outlined = chosen_lasso(map_id, look, "chart-triplet-map")
-    note = f"{len(frame):,} triplets that pass the filters; draw a lasso to list those inside"
+    note = f"{len(frame):,} triplets pass the filters; a lasso lists those inside"
     figure = kept(
         "srf_map", (map_id, version, look, outlined.tobytes()),
         lambda: triplet_map(frame, colour, note, outlined).update_layout(uirevision=look),
@@ -84,5 +88,11 @@ def _map(run_id: str, map_id: str, version: int, query: Query) -> list[int] | No
     numbers = [int(number) for number in frame.loc[inside(frame["x"], frame["y"], lasso), "triplet"]]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"{len(numbers):,} triplets inside the lasso; the grid below lists these alone.")
-        st.button("Clear the lasso", on_click=clear_lasso, icon=":material/close:", type="tertiary", key="clear-lasso")
+        st.button(
+            "Clear the lasso",
+            on_click=clear_lasso,
+            icon=":material/close:",
+            type="tertiary",
+            key="clear-lasso",
+        )
     return numbers

@@ -5,6 +5,7 @@ import streamlit as st
 
 from analyses.srf import SHARES, weaknesses
 from app.connection import table
+from app.denoising_parts import over_seeds as percent_over_seeds
 from app.masks_parts import number, over_seeds
 from app.study_runs import Run, choose_run, known_runs, nothing_yet, unfinished
 from app.widgets import literal
@@ -61,7 +62,11 @@ def first_strip(run: Run) -> None:
     filters = filters[filters["round"] == filters["round"].min()] if len(filters) else filters
     share = kept_share(run)
     kept = _at(filters, own_arm(run), share)
-    pairs = f"IoU of images and types kept, {len(alike)} pair{'' if len(alike) == 1 else 's'}" if len(alike) else "needs two seeds"
+    pairs = (
+        f"IoU of images and types kept, {len(alike)} pair{'' if len(alike) == 1 else 's'}"
+        if len(alike)
+        else "needs two seeds"
+    )
     shown = [
         ("Kept by both seeds", number(alike["kept_overlap"].mean() if len(alike) else None), pairs),
         ("Chance", number(alike["chance"].mean() if len(alike) else None), "as many drawn at random"),
@@ -86,7 +91,7 @@ def _percent(values: pd.Series) -> str:
 
 
 def _unless_known(values: pd.Series) -> str:
-    return over_seeds(values, ".1%") if len(values) else "no oracle for these images"
+    return percent_over_seeds(values) if len(values) else "no oracle for these images"
 
 
 def weakness_warning(run: Run) -> None:

@@ -33,15 +33,26 @@ def review_area(view: View) -> None:
 
 
 def _page(view: View) -> tuple[list[Row], int, int]:
-    """Rows of the chosen page; a page beyond the last is the last."""
+    """Rows of the chosen page, or of the one with the triplet to follow; a page beyond the last is the last."""
     page = max(int(st.session_state.get("page", st.query_params.get("page", 1)) or 1), 1)
-    frame, total = rows_of(view.id, view.version, {**view.query, "limit": PAGE, "offset": (page - 1) * PAGE})
+    followed = st.session_state.pop("follow", None)
+    frame, total, place = _rows(view, page, followed)
     pages = max(-(-total // PAGE), 1)
-    if page > pages:
-        page = pages
+    wanted = page if place is None else place // PAGE + 1
+    if wanted != page or page > pages:
+        page = min(wanted, pages)
         st.session_state["page"] = page
-        frame, total = rows_of(view.id, view.version, {**view.query, "limit": PAGE, "offset": (page - 1) * PAGE})
+        frame, total, _ = _rows(view, page)
     return records(frame), total, page
+
+
+def _rows(view: View, page: int, followed: int | None = None) -> tuple[pd.DataFrame, int, int | None]:
+    asked = {"limit": PAGE, "offset": (page - 1) * PAGE}
+    return rows_of(
+        view.id,
+        view.version,
+        {**view.query, **asked, **({"place_of": followed} if followed is not None else {})},
+    )
 
 
 def records(frame: pd.DataFrame) -> list[Row]:
@@ -88,7 +99,9 @@ def _open(view: View, rows: list[Row], row: Row, total: int, page: int) -> None:
     with st.container(horizontal=True, gap="small"):
         _button(view, row, at, "Keep", "K", ":material/check:", "keep")
         _button(view, row, at, "Reject", "X", ":material/close:", "reject")
-        st.button("Edit", key="edit", shortcut="E", icon=":material/edit:", on_click=_edit, args=(row["triplet"],))
+        st.button(
+            "Edit", key="edit", shortcut="E", icon=":material/edit:", on_click=_edit, args=(row["triplet"],)
+        )
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.button("Undo", key="undo", shortcut="U", icon=":material/undo:", on_click=_undo, args=(view,))
         st.button(
@@ -105,6 +118,8 @@ def _open(view: View, rows: list[Row], row: Row, total: int, page: int) -> None:
     st.html(card_html(row, True, BIG))
     if st.session_state.get("editing") == row["triplet"]:
         _edit_form(view, row, at)
+    own = "kept it" if row["run_kept"] else "left it out"
+    st.caption(f"The run {own}: {literal(str(row['run_reason']))}")
     if row["factors"]:
         st.caption(f"Factors of the scene: {literal(str(row['factors'])[:400])}")
     _lineage(view, row)
@@ -124,14 +139,12 @@ def judge(view: View, triplet: int, at: int | None, verdict: str, **texts: str) 
     if attempt(lambda: client().review(view.id, [act])) is None:
         return
     st.session_state.pop("editing", None)
-    go_to(view, following if following is not None else triplet)
+    go_to(following if following is not None else triplet)
 
 
 def _at(view: View, place: int) -> int | None:
     """The triplet at a place of the list."""
-    frame, _ = rows_of(
-        view.id, view.version, {**view.query, "limit": PAGE, "offset": place // PAGE * PAGE}
-    )
+    frame, _, _ = _rows(view, place // PAGE + 1)
     return int(frame["triplet"].iloc[place % PAGE]) if place % PAGE < len(frame) else None
 
 
@@ -153,7 +166,9 @@ def _edit_form(view: View, row: Row, at: int | None) -> None:
     with st.form(f"edit-{row['triplet']}"):
         for name, key in keys.items():
             st.text_input(name.capitalize(), row[f"edited_{name}"] or row[name], max_chars=4000, key=key)
-        st.form_submit_button("Save the edit", type="primary", on_click=_save_edit, args=(view, row["triplet"], at, keys))
+        st.form_submit_button(
+            "Save the edit", type="primary", on_click=_save_edit, args=(view, row["triplet"], at, keys)
+        )
     if said := st.session_state.pop("edit_refused", None):
         st.error(said)
 
@@ -174,7 +189,7 @@ def _undo(view: View) -> None:
         return
     of = f"{found['count']:,} triplets" if found["count"] > 1 else f"no. {found['triplet']}"
     st.session_state["review_said"] = f"Taken back: {found['verdict']} of {of}."
-    go_to(view, found["triplet"])
+    go_to(found["triplet"])
 
 
 def _lineage(view: View, row: Row) -> None:
@@ -183,8 +198,10 @@ def _lineage(view: View, row: Row) -> None:
     if not panel.open:
         return
     query = {"cut": view.cut, "image": row["image"], "order": "triplet", "limit": LINEAGE}
-    frame, total = rows_of(view.id, view.version, query)
-    shown = frame[["round", "seed", "triplet", "type", "question", "answer", "score", "share", "kept", "truth"]]
+    frame, total, _ = rows_of(view.id, view.version, query)
+    shown = frame[
+        ["round", "seed", "triplet", "type", "question", "answer", "score", "share", "kept", "truth"]
+    ]
     with panel:
         st.dataframe(
             shown.sort_values(["round", "seed", "triplet"]), hide_index=True, alt="Triplets of the same image, by round and seed",
@@ -230,4 +247,3 @@ def agreement_words(pair: dict[str, Any]) -> str:
         return f"{names} have judged no triplet in common."
     kappa = "not defined, as both always said the same" if pair["kappa"] is None else f"{pair['kappa']:.2f}"
     return f"{names} agree on {pair['share']:.0%} of {pair['n']:,} judged by both (Cohen's κ {kappa})."
-

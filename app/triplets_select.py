@@ -1,6 +1,7 @@
 """Selections: saved views of triplets, their files, and retraining on one with matched controls."""
 
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -39,10 +40,14 @@ CONTROLS = ("no_selection", "base", "random")
 
 
 def selection_bar(view: View, total: dict[str, Any]) -> None:
-    """Save what is kept, take it as files, judge everything listed."""
+    """Save what is kept, take it as files, judge everything listed; a new selection redraws the whole page."""
+    if st.session_state.pop("selections_changed", False):
+        st.rerun()
     kept = {**view.query, "shown": "kept", "queue": "all"}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Name of the selection", key="selection_name", placeholder="e.g. best-20", max_chars=60, width=240)
+        name = st.text_input(
+            "Name of the selection", key="selection_name", placeholder="e.g. best-20", max_chars=60, width=240
+        )
         st.button(
             f"Save the {total['kept']:,} kept", icon=":material/bookmark_add:", disabled=not (name or "").strip() or not total["kept"],
             on_click=_save, args=(view, (name or "").strip(), kept), key="save-selection",
@@ -60,6 +65,7 @@ def _save(view: View, name: str, query: dict[str, Any]) -> None:
     if saved:
         st.session_state["selection_said"] = f"Saved {saved['count']:,} triplets as {name}."
         st.session_state["selection"] = name
+        st.session_state["selections_changed"] = True
 
 
 def _files(run_id: str, stem: str, selection: str | None, query: dict[str, Any]) -> None:
@@ -73,7 +79,9 @@ def _files(run_id: str, stem: str, selection: str | None, query: dict[str, Any])
 def _judge_all(view: View) -> None:
     """The same verdict on everything the list shows, as one act that one undo takes back."""
     queue = QUEUES[view.query["queue"]].lower()
-    st.caption(f"Everything that the filters, the queue ({literal(queue)}) and the side shown let pass, at most {MOST_ACTS:,}; one undo takes it back.")
+    st.caption(
+        f"Everything that the filters, the queue ({literal(queue)}) and the side shown let pass, at most {MOST_ACTS:,}; one undo takes it back."
+    )
     for verdict in ("keep", "reject"):
         st.button(f"{verdict.capitalize()} all", key=f"all-{verdict}", on_click=_judge, args=(view, verdict))
 
@@ -89,7 +97,9 @@ def selections_section(run: Run) -> None:
     st.subheader("Selections, and training on them")
     saved = client().selections(run["id"])
     if not saved:
-        st.caption("Save what is kept above; a selection can then be exported and trained on beside matched controls.")
+        st.caption(
+            "Save what is kept above; a selection can then be exported and trained on beside matched controls."
+        )
     else:
         _saved(run, saved)
     _retrained(run)
@@ -100,20 +110,38 @@ def _saved(run: Run, saved: list[dict[str, Any]]) -> None:
     if st.session_state.get("selection") not in names:
         st.session_state.pop("selection", None)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = str(st.selectbox("Selection", names, key="selection", width=300))
+        name = str(st.selectbox("Selection", names, key="selection", bind="query-params", width=300))
         with st.popover("Files", icon=":material/download:"):
             _files(run["id"], name, name, {})
-        st.button("Delete", icon=":material/delete:", key="delete-selection", on_click=_delete, args=(run["id"], name))
+        st.button(
+            "Delete",
+            icon=":material/delete:",
+            key="delete-selection",
+            on_click=_delete,
+            args=(run["id"], name),
+        )
     one = next(one for one in saved if one["name"] == name)
-    st.caption(literal(f"{one['count']:,} triplets, saved {ago(one['created'])}; {_query_words(one['query'] or {})}."))
+    st.caption(
+        literal(
+            f"{one['count']:,} triplets, saved {ago(one['created'])}; {_query_words(one['query'] or {})}."
+        )
+    )
     _retrain(run, one)
 
 
 def _query_words(query: dict[str, Any]) -> str:
     cut = query.get("cut", {})
-    by = f"from {cut['least']:g} on" if cut.get("least") is not None else f"best {cut.get('keep', 0):.0%} of every type"
+    by = (
+        f"from {cut['least']:g} on"
+        if cut.get("least") is not None
+        else f"best {cut.get('keep', 0):.0%} of every type"
+    )
     parts = [f"ranked by {cut.get('score', 'run')}, {by}"]
-    parts += [f"{name} {', '.join(map(str, query[name]))}" for name in ("types", "seeds", "rounds") if query.get(name)]
+    parts += [
+        f"{name} {', '.join(map(str, query[name]))}"
+        for name in ("types", "seeds", "rounds")
+        if query.get(name)
+    ]
     return ", ".join([*parts, *([f"with “{query['text']}”"] if query.get("text") else [])])
 
 
@@ -125,7 +153,7 @@ def _retrain(run: Run, selection: dict[str, Any]) -> None:
     """A button that queues the run with matched controls, and what it costs."""
     config = {**run["config"], "selection": selection["path"], "selection_run": run["id"]}
     try:
-        cost = client().estimate(STUDY, config, run["seeds"], run["preset"], run["data_seed"])
+        cost = _cost(config, tuple(run["seeds"]), run["preset"], run["data_seed"], selection["created"])
     except EngineError as error:
         st.error(literal(error.message))
         return
@@ -141,8 +169,35 @@ def _retrain(run: Run, selection: dict[str, Any]) -> None:
         )
 
 
+@st.cache_data(max_entries=100, show_spinner=False)
+def _cost(
+    config: dict[str, Any], seeds: tuple[int, ...], preset: str | None, data_seed: int, saved: float
+) -> dict[str, Any]:
+    """The estimate of a run on a selection that was last saved at `saved`."""
+    return client().estimate(STUDY, config, list(seeds), preset, data_seed)
+
+
 def _start(run: Run, config: dict[str, Any]) -> None:
     attempt(lambda: client().submit(STUDY, config, run["seeds"], run["preset"], run["data_seed"]))
+
+
+def is_retrained(run: Run) -> bool:
+    """Whether the run only trained on a saved selection of another."""
+    return bool(run["config"]["selection"])
+
+
+def retrained_note(run: Run) -> None:
+    """Whose triplets a run on a selection was trained on."""
+    name = PurePath(run["config"]["selection"]).stem
+    st.info(
+        f"This run trained models on the selection {literal(name)} of run {run['config']['selection_run'][:6]}; its triplets stand there."
+    )
+    st.page_link(
+        PAGES["triplets"],
+        label="Open the triplets",
+        icon=":material/change_history:",
+        query_params={"run": run["config"]["selection_run"]},
+    )
 
 
 def retrained_runs(run_id: str) -> list[Run]:
@@ -162,7 +217,7 @@ def _retrained(run: Run) -> None:
             st.caption(f"{state_badge(one['state'])} {literal(describe(one))} {literal(one['error'] or '')}")
             st.page_link(PAGES["jobs"], label="Open the job", query_params={"run": one["id"]})
     for one in (one for one in runs if one["state"] == "done"):
-        _outcome(one)
+        outcome(one)
 
 
 @st.fragment(run_every=1)
@@ -176,7 +231,7 @@ def _watch(run_id: str) -> None:
         show_progress(client().run(one["id"]))
 
 
-def _outcome(run: Run) -> None:
+def outcome(run: Run) -> None:
     """Accuracy of the selection's model less each control's, with intervals over seeds, and by type."""
     arms, types = table(run["id"], "srf_arms"), table(run["id"], "srf_arm_types")
     last = arms["round"].max()
@@ -193,12 +248,28 @@ def _outcome(run: Run) -> None:
     shown = frame.assign(arm=[f"less {arm}" for arm in frame["arm"].str.replace("_", " ")])
     left, right = st.columns(2, gap="medium")
     with left:
-        picture(deltas_figure(shown, f"Trained on {name}", "its control"), _csv(shown), f"selection-{run['id'][:6]}")
-        st.caption(" ".join(verdict(row) for row in frame[frame["test"] == frame["test"].iloc[0]].to_dict("records")))
+        picture(
+            deltas_figure(shown, f"Trained on {name}", "its control"),
+            _csv(shown),
+            f"selection-{run['id'][:6]}",
+        )
+        st.caption(
+            " ".join(verdict(row) for row in frame[frame["test"] == frame["test"].iloc[0]].to_dict("records"))
+        )
     with right:
-        against = choice("By type, less", controls, f"against-{run['id'][:6]}", "random" if "random" in controls else controls[0])
+        against = choice(
+            "By type, less",
+            controls,
+            f"against-{run['id'][:6]}",
+            "random" if "random" in controls else controls[0],
+            format_func=lambda arm: arm.replace("_", " "),
+        )
         by_type = type_deltas(types, "selection", against)
-        picture(deltas_figure(by_type, "By type", against.replace("_", " ")), _csv(by_type), f"selection-types-{run['id'][:6]}")
+        picture(
+            deltas_figure(by_type, "By type", against.replace("_", " ")),
+            _csv(by_type),
+            f"selection-types-{run['id'][:6]}",
+        )
 
 
 def verdict(row: dict[str, Any]) -> str:

@@ -11,7 +11,6 @@ from app.causal_parts import choice
 from app.connection import client
 from app.denoising_parts import linked_choice
 from app.study_runs import Run
-from app.widgets import attempt
 
 PAGE = 8
 WHO = "reviewer 1"
@@ -71,10 +70,10 @@ def summary_of(run_id: str, version: int, query: Query) -> dict[str, Any]:
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
-def rows_of(run_id: str, version: int, query: Query) -> tuple[pd.DataFrame, int]:
-    """A page of triplets, and how many pass."""
-    found, total, _ = client().triplets(run_id, **query)
-    return found.to_pandas(), total
+def rows_of(run_id: str, version: int, query: Query) -> tuple[pd.DataFrame, int, int | None]:
+    """A page of triplets, how many pass, and the place of the one asked for in `place_of`."""
+    found, total, place = client().triplets(run_id, **query)
+    return found.to_pandas(), total, place
 
 
 def back_to_first_page() -> None:
@@ -153,7 +152,9 @@ def filters(known: dict[str, Any]) -> Query:
     types = cells[0].multiselect("Types", known["types"], key="types", placeholder="all types", **BOUND)
     seeds = cells[1].multiselect("Seeds", known["seeds"], key="seeds", placeholder="all seeds", **BOUND)
     rounds = cells[2].multiselect("Rounds", known["rounds"], key="rounds", placeholder="all", **BOUND)
-    text = cells[3].text_input("Text in Q, A, Q′ or A′", key="text", placeholder="any text", icon=":material/search:", **BOUND)
+    text = cells[3].text_input(
+        "Text in Q, A, Q′ or A′", key="text", placeholder="any text", icon=":material/search:", **BOUND
+    )
     return {
         "types": types or None,
         "seeds": seeds or None,
@@ -196,9 +197,7 @@ def open_triplet(number: int) -> None:
     st.session_state.pop("editing", None)
 
 
-def go_to(view: View, number: int) -> None:
-    """Open a triplet, and the page of the grid on which it stands."""
+def go_to(number: int) -> None:
+    """Open a triplet, and then the page of the grid on which it stands; for callbacks."""
     open_triplet(number)
-    found = attempt(lambda: client().triplets(view.id, **{**view.query, "limit": 1, "place_of": number}))
-    if found and found[2] is not None:
-        st.session_state["page"] = found[2] // PAGE + 1
+    st.session_state["follow"] = number

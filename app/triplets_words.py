@@ -13,7 +13,9 @@ def settings(config: Config) -> str:
     labelled = "" if config["pictures"] == "folder" else f"{config['n_labelled']:,} labelled"
     parts = (
         f"retrained on {PurePath(config['selection']).stem}" if config["selection"] else "",
-        f"folder {PurePath(config['folder']).name}" if config["pictures"] == "folder" else str(config["pictures"]),
+        f"folder {PurePath(config['folder']).name}"
+        if config["pictures"] == "folder"
+        else str(config["pictures"]),
         PurePath(config["model_id"]).name if config["model"] == "large" else "",
         labelled,
         f"{config['n_pool']:,} unlabelled" if config["pictures"] == "scenes" else "",

@@ -56,7 +56,14 @@ def engine_calls(client: Client, n: int) -> dict[str, Any]:
     def calls(make: Callable[[int], Callable[[], object]]) -> dict[str, float]:
         return timed(make(number) for number in range(CALLS))
 
-    scores = ("answer_only", "question_only", "equality", "confidence_generation", "confidence_answer", "random")
+    scores = (
+        "answer_only",
+        "question_only",
+        "equality",
+        "confidence_generation",
+        "confidence_answer",
+        "random",
+    )
     queues = ("consistent_wrong", "inconsistent_right", "sample", "not_reviewed", "tied")
     words = ("purple", "circle left", "what shape", "yes", "describe", "blue one")
     asked = [(score, ties) for score in scores for ties in ("random", "confidence")]
@@ -90,15 +97,20 @@ def page_runs() -> dict[str, Any]:
     parts = fragment_clock()
 
     def interact(act: Callable[[int], Any]) -> dict[str, Any]:
-        whole, part = [], []
+        whole, part, busy = [], [], []
         for number in range(13):
             parts.clear()
-            begun = time.perf_counter()
+            begun, worked = time.perf_counter(), time.process_time()
             act(number)
             whole.append(time.perf_counter() - begun)
+            busy.append(time.process_time() - worked)
             part.append(sum(parts))
             assert not page.exception, [one.value for one in page.exception]
-        return {"whole_page": summary(whole[1:]), "fragment": summary(part[1:])}
+        return {
+            "fragment": summary(part[1:]),
+            "whole_page": summary(whole[1:]),
+            "whole_page_processor": summary(busy[1:]),
+        }
 
     return {
         "opened_first_ms": round(1000 * opened, 1),
@@ -106,7 +118,9 @@ def page_runs() -> dict[str, Any]:
         "next_triplet": interact(lambda i: page.button(key="next").click().run()),
         "verdict": interact(lambda i: page.button(key="judge-keep").click().run()),
         "undo": interact(lambda i: page.button(key="undo").click().run()),
-        "queue": interact(lambda i: page.selectbox(key="queue_choice").set_value(("tied", "not_reviewed")[i % 2]).run()),
+        "queue": interact(
+            lambda i: page.selectbox(key="queue_choice").set_value(("tied", "not_reviewed")[i % 2]).run()
+        ),
     }
 
 
@@ -154,7 +168,12 @@ def main() -> None:
             start = time.perf_counter()
             found = client.triplet_overview(RUN)
             first = round(1000 * (time.perf_counter() - start), 1)
-            result = {"triplets": found["n"], "first_asked_ms": first, "engine": engine_calls(client, n), "page": page_runs()}
+            result = {
+                "triplets": found["n"],
+                "first_asked_ms": first,
+                "engine": engine_calls(client, n),
+                "page": page_runs(),
+            }
             print(json.dumps(result, indent=2))
         finally:
             process.terminate()

@@ -18,6 +18,7 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 FEWEST, MOST, MOST_CLASSES = 20, 20_000, 1_000
+MOST_BYTES = 2 * 10**9
 SHARES = (0.2, 0.25)
 NO_CLASS = -1
 
@@ -96,9 +97,11 @@ def read_class_folder(
     files = [(one, k) for k, part in enumerate(classes) for one in _files(part)] or [
         (one, NO_CLASS) for one in _files(folder)
     ]
-    if len(files) > MOST:
-        files = [files[i] for i in np.sort(rng.permutation(len(files))[:MOST])]
     images, labels, skipped = [], [], []
+    most = min(MOST, MOST_BYTES // (12 * side**2))
+    if len(files) > most:
+        skipped.append(f"Of {len(files):,} pictures {most:,} were drawn, as many as fit at {side} × {side}.")
+        files = [files[i] for i in np.sort(rng.permutation(len(files))[:most])]
     for path, label in files:
         try:
             images.append(np.moveaxis(open_image(path, side).astype(np.float32) / 255, -1, 0))

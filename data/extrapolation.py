@@ -6,6 +6,7 @@ x, in a sparse one on a few. Both latents, the class and the coordinates that s 
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -42,8 +43,7 @@ class Mixing:
         self.slope = slope
         sizes = (n_in, WIDTH, WIDTH, n_out)
         self.layers = [
-            (GAIN * _orthonormal(b, a, rng), 0.3 * rng.standard_normal(b))
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            (GAIN * _orthonormal(b, a, rng), 0.3 * rng.standard_normal(b)) for a, b in pairwise(sizes)
         ]
 
     def __call__(self, latents: Floats) -> Floats:

@@ -1,7 +1,7 @@
 """Bundles: a finished run and all that its pages show, as one zip file that another machine takes in.
 
 A bundle holds `bundle.json` (format, environment, the labels people gave, sha256 of every file) and, for each run in it,
-`runs/ID/` with config.json, events.jsonl, manifest.json and the files of the manifest. Beside the run itself these are the
+`runs/ID/` with config.json, events.jsonl, manifest.json and the files of the manifest, and `reviews/ID/` with what reviewers said. Beside the run itself these are the
 runs it reads (`run:ID`) and the finished cards and maps made of them. Activations, corpora and models are not in it.
 """
 
@@ -25,6 +25,7 @@ from engine.errors import UserError
 from engine.events import read_events
 from engine.identity import identity
 from engine.library import Library
+from engine.reviews import LOG, SELECTIONS
 from engine.run import RESULT_FOLDERS, damaged_files
 from engine.scheduler import Entry, Scheduler
 from engine.studies.base import ConfigError
@@ -34,9 +35,10 @@ FORMAT = 1
 RECORD = ("config.json", "events.jsonl", "manifest.json")
 IDENTITY = ("study", "config", "seeds", "data_seed", "fingerprint", "code_version")
 RUN_ID = re.compile(r"\b[0-9a-f]{12}\b")
-PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]{0,120}")
+PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._=@+-]{0,120}")
 MAX_FILES, MAX_HEADER = 200_000, 64_000_000
 COPIED = 1 << 20
+REVIEWS = "reviews"
 
 
 def _named_runs(entry: Entry) -> set[str]:
@@ -82,6 +84,11 @@ def write_bundle(scheduler: Scheduler, library: Library, run_id: str, target: Pa
         for name in (*RECORD, *read_json(entry.directory / "manifest.json"))
         if (entry.directory / name).exists()
     ]
+    for entry in chosen:
+        said = scheduler.home / REVIEWS / entry.record["id"]
+        files += [
+            (path.relative_to(scheduler.home).as_posix(), path) for path in sorted(said.rglob("*.json*"))
+        ]
     header = {
         "format": FORMAT,
         "run": run_id,
@@ -172,12 +179,14 @@ def _header(archive: zipfile.ZipFile, free: int) -> dict[str, Any]:
 def _is_safe(name: str, runs: Iterable[str]) -> bool:
     """Whether a name is that of a file which belongs into the folder of one of the runs."""
     parts = PurePosixPath(name).parts
-    if len(parts) < 3 or parts[0] != "runs" or parts[1] not in runs or "/".join(parts) != name:
+    if len(parts) < 3 or parts[0] not in ("runs", REVIEWS) or parts[1] not in runs or "/".join(parts) != name:
         return False
     inner = parts[2:]
-    return all(PART.fullmatch(part) for part in inner) and (
-        inner in [(file,) for file in RECORD] or (len(inner) > 1 and inner[0] in RESULT_FOLDERS)
-    )
+    if not all(PART.fullmatch(part) for part in inner):
+        return False
+    if parts[0] == REVIEWS:
+        return inner == (LOG,) or (len(inner) == 2 and inner[0] == SELECTIONS and name.endswith(".json"))
+    return inner in [(file,) for file in RECORD] or (len(inner) > 1 and inner[0] in RESULT_FOLDERS)
 
 
 def _take_in(
@@ -188,8 +197,12 @@ def _take_in(
     with tempfile.TemporaryDirectory(dir=runs, prefix=".bundle-") as name:
         apart = Path(name)
         for run_id in added:
-            _unpack(archive, header, run_id, apart / run_id)
+            _unpack(archive, header, f"runs/{run_id}/", apart / run_id)
+            _finished(apart / run_id, header, run_id)
+        for run_id in added:
+            _unpack(archive, header, f"{REVIEWS}/{run_id}/", apart / REVIEWS / run_id)
         for run_id in reversed(added):
+            _move(apart / REVIEWS / run_id, scheduler.home / REVIEWS / run_id)
             os.replace(apart / run_id, runs / run_id)
             try:
                 scheduler.adopt(runs / run_id)
@@ -200,8 +213,8 @@ def _take_in(
     sync(runs)
 
 
-def _unpack(archive: zipfile.ZipFile, header: dict[str, Any], run_id: str, folder: Path) -> None:
-    prefix = f"runs/{run_id}/"
+def _unpack(archive: zipfile.ZipFile, header: dict[str, Any], prefix: str, folder: Path) -> None:
+    """The files whose names begin with `prefix`, each against its sha256."""
     for name, digest in header["files"].items():
         if not name.startswith(prefix):
             continue
@@ -212,10 +225,21 @@ def _unpack(archive: zipfile.ZipFile, header: dict[str, Any], run_id: str, folde
         sync(target)
         if sha256_file(target) != digest:
             raise _refused(f"{name} does not have the bytes it had when it was exported")
+
+
+def _finished(folder: Path, header: dict[str, Any], run_id: str) -> None:
+    """Check an unpacked run and give it the state of a finished one."""
     record, now = _record(folder, run_id), time.time()
     times = {"created": record["created"], "queued": now, "started": None, "finished": now}
     write_json(folder / "state.json", {"state": "done", "group": None, "error": None, **times})
     _note(folder / "events.jsonl", header["environments"].get(run_id, {}), now)
+
+
+def _move(reviews: Path, target: Path) -> None:
+    """Reviews of a run that is new here; what reviewers here have said of one stays."""
+    if reviews.is_dir() and not target.exists():
+        target.parent.mkdir(exist_ok=True)
+        os.replace(reviews, target)
 
 
 def _record(directory: Path, run_id: str) -> dict[str, Any]:

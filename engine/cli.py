@@ -20,7 +20,7 @@ from engine.cli_env import env_command
 from engine.cli_generations import import_generations_command
 from engine.cli_import import import_command
 from engine.cli_match import match_command
-from engine.cli_share import export_command, reproduce_command
+from engine.cli_share import export_command, report_command, reproduce_command
 from engine.cli_share import import_command as import_bundle_command
 from engine.client import Client, EngineError
 
@@ -35,6 +35,7 @@ app.command("match")(match_command)
 app.command("export")(export_command)
 app.command("import")(import_bundle_command)
 app.command("reproduce")(reproduce_command)
+app.command("report")(report_command)
 app.command("import-sae")(import_command)
 app.command("import-generations")(import_generations_command)
 

@@ -1,4 +1,4 @@
-"""`concordance export`, `import` and `reproduce`: a run as a file, on another machine, and trained once more."""
+"""`concordance export`, `import`, `reproduce` and `report`: a run as a file and trained once more, a study as a page."""
 
 import json
 import sys
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from data.files import atomic_write
 from data.paths import state_dir
 from engine.client import connect
 from engine.errors import UserError
@@ -77,3 +78,22 @@ def reproduce_command(run_id: RunId, as_json: AsJson = False) -> None:
         print(told[found.verdict])
     if found.verdict == "differs":
         raise typer.Exit(DIFFERS)
+
+
+def report_command(
+    study: Annotated[str, typer.Argument(help="Study name; `concordance studies` lists them.")],
+    to: Annotated[Path | None, typer.Option(help="The file to write; STUDY.html here unless given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a study's claims, the figures kept of its runs and the runs behind them to one HTML file."""
+    target = (to or Path(f"{study}.html")).expanduser()
+    if not target.absolute().parent.is_dir():
+        print(f"to: {target.absolute().parent} is not a folder; name one that exists.", file=sys.stderr)
+        raise typer.Exit(USAGE_ERROR)
+    page = connect().study_report(study)
+    atomic_write(target.absolute(), page)
+    print(
+        json.dumps({"file": str(target), "bytes": len(page)})
+        if as_json
+        else f"{target}: {len(page) / 1e6:.1f} MB"
+    )

@@ -1,5 +1,7 @@
 """The client's calls for figures kept for a paper."""
 
+import json
+import time
 from typing import Any
 
 from engine.transport import Transport
@@ -35,3 +37,16 @@ class FigureCalls(Transport):
     def figures_archive(self, ids: list[str]) -> bytes:
         """A zip of kept figures with their data and provenance."""
         return self._call("POST", "/saved-figures/archive", json={"ids": ids}).content
+
+    def study_report(self, study: str) -> str:
+        """One HTML page of a study (`analyses.report.report`): its claims, the figures kept of its runs, and these runs."""
+        from analyses.report import report
+
+        claims = self._arrow(self._call("GET", f"/studies/{study}/claims")).to_pandas()
+        (described,) = (one for one in self._json("GET", "/studies") if one["name"] == study)
+        kept = [meta for meta in self.saved_figures() if any(run["study"] == study for run in meta["runs"])]
+        figures = [self.saved_figure(meta["id"]) for meta in reversed(kept)]
+        named = [run["id"] for meta in figures for run in meta["runs"]]
+        named += [run for runs in claims["runs"] for run in json.loads(runs)]
+        runs = [self._json("GET", f"/runs/{run}") for run in dict.fromkeys(named)]
+        return report(described, claims, figures, runs, time.strftime("%-d %B %Y"))

@@ -66,9 +66,7 @@ class TripletCalls(Transport):
     def delete_selection(self, run_id: str, name: str) -> None:
         self._json("DELETE", f"/runs/{run_id}/selections", params={"name": name})
 
-    def triplet_file(
-        self, run_id: str, format: str, selection: str | None = None, **query: Any
-    ) -> bytes:
+    def triplet_file(self, run_id: str, format: str, selection: str | None = None, **query: Any) -> bytes:
         """A saved selection, or what passes the query, as llava (zip), parquet, csv or html."""
         body = {"format": format, "selection": selection, "query": query}
         return self._call("POST", f"/runs/{run_id}/triplets/file", json=body, timeout=600).content

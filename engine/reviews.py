@@ -110,6 +110,8 @@ class Reviews:
         self.root = home / "reviews"
         self._lock = threading.RLock()
         self._logs: dict[str, RunLog] = {}
+        self._told: dict[str, dict[str, Any]] = {}
+        self._selections: dict[Path, tuple[int, dict[str, Any]]] = {}
 
     def log(self, run_id: str) -> RunLog:
         """The one log of a run."""
@@ -119,26 +121,21 @@ class Reviews:
             return self._logs[run_id]
 
     def record(self, run_id: str, acts: list[Act]) -> list[dict[str, Any]]:
-        """Append verdicts as one batch."""
-        return self.log(run_id).append([act.model_dump(exclude_none=True) for act in acts])
+        """Append verdicts as one batch. Raises UserError where the disk refuses; then none counts."""
+        try:
+            return self.log(run_id).append([act.model_dump(exclude_none=True) for act in acts])
+        except OSError as error:
+            raise UserError(
+                "review", f"it could not be written ({error.strerror}); nothing was recorded."
+            ) from error
 
     def summary(self, run_id: str) -> dict[str, Any]:
         """Reviewers with their numbers of verdicts, how far they agree, and the newest acts first."""
         log = self.log(run_id)
-        verdicts = log.verdicts()
-        undone = {act["undo_of"] for act in log.acts if act.get("undo_of")}
-        counts = [
-            {"who": who, **{kind: sum(act["verdict"] == kind for act in acts.values()) for kind in ("keep", "reject", "edit")}}
-            for who, acts in sorted(verdicts.items())
-        ]  # fmt: skip
-        judged = {who: {one: act["verdict"] for one, act in acts.items()} for who, acts in verdicts.items()}
-        last = [{**act, "undone": act["batch"] in undone} for act in reversed(log.acts[-SHOWN_ACTS:])]
-        return {
-            "version": log.version,
-            "reviewers": counts,
-            "agreement": agreement(judged),
-            "acts": last,
-        }
+        told = self._told.get(run_id)
+        if told is None or told["version"] != log.version:
+            told = self._told[run_id] = _summary(log)
+        return told
 
     def save_selection(self, run_id: str, name: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """Write a selection, over one of that name; what it is, with the path of its file."""
@@ -167,14 +164,31 @@ class Reviews:
     def _selection(self, run_id: str, name: str) -> Path:
         if not re.match(NAME, name):
             raise UserError(
-                "name", "use up to 60 letters, digits, spaces, dots, dashes, beginning with a letter or digit."
+                "name",
+                "use up to 60 letters, digits, spaces, dots, dashes, beginning with a letter or digit.",
             )
         return self.root / run_id / SELECTIONS / f"{name}.json"
 
     def _described(self, path: Path) -> dict[str, Any]:
-        content = read_json(path)
-        kept = {name: content.get(name) for name in ("name", "created", "query", "note")}
-        return {**kept, "count": len(content["triplets"]), "path": str(path)}
+        """A selection without its triplets, read once for every state of its file."""
+        changed = path.stat().st_mtime_ns
+        if self._selections.get(path, (0, {}))[0] != changed:
+            content = read_json(path)
+            kept = {name: content.get(name) for name in ("name", "created", "query", "note")}
+            self._selections[path] = (changed, {**kept, "count": len(content["triplets"]), "path": str(path)})
+        return self._selections[path][1]
+
+
+def _summary(log: RunLog) -> dict[str, Any]:
+    version, verdicts = log.version, log.verdicts()
+    undone = {act["undo_of"] for act in log.acts if act.get("undo_of")}
+    counts = [
+        {"who": who, **{kind: sum(act["verdict"] == kind for act in acts.values()) for kind in ("keep", "reject", "edit")}}
+        for who, acts in sorted(verdicts.items())
+    ]  # fmt: skip
+    judged = {who: {one: act["verdict"] for one, act in acts.items()} for who, acts in verdicts.items()}
+    last = [{**act, "undone": act["batch"] in undone} for act in reversed(log.acts[-SHOWN_ACTS:])]
+    return {"version": version, "reviewers": counts, "agreement": agreement(judged), "acts": last}
 
 
 def decisions(verdicts: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> dict[int, dict[str, Any]]:

@@ -41,13 +41,13 @@ Texts that a reviewer edited stand as edited. Images: {origins}.
 """
 
 
-def write_file(
-    format: str, reader: "TripletReader", run_id: str, at: NDArray[np.int64], cut: Cut
-) -> bytes:
+def write_file(format: str, reader: "TripletReader", run_id: str, at: NDArray[np.int64], cut: Cut) -> bytes:
     """The triplets at these places of the pool in one of `FORMATS`; edited texts stand for the model's."""
     rows = reader.rows(run_id, at[:SHEET] if format == "html" else at, cut)
     if format == "html":
-        first = f"The first {SHEET:,} of {len(at):,} triplets." if len(at) > SHEET else f"{len(at):,} triplets."
+        first = (
+            f"The first {SHEET:,} of {len(at):,} triplets." if len(at) > SHEET else f"{len(at):,} triplets."
+        )
         return sheet_html(
             rows.to_pylist(), f"Triplets of run {run_id}", [first, f"Images: {_origins(rows)}."]
         ).encode()
@@ -76,7 +76,9 @@ def _parquet(rows: pa.Table, run_id: str) -> bytes:
     pictures = pa.StructArray.from_arrays(
         [rows["png"].combine_chunks(), pa.array(names, pa.string())], fields=list(kind)
     )
-    table = rows.select(COLUMNS).rename_columns([{"image": "image_number"}.get(name, name) for name in COLUMNS])
+    table = rows.select(COLUMNS).rename_columns(
+        [{"image": "image_number"}.get(name, name) for name in COLUMNS]
+    )
     table = table.append_column("image", pictures)
     features: dict[str, Any] = {
         field.name: {"dtype": {"double": "float64"}.get(str(field.type), str(field.type)), "_type": "Value"}

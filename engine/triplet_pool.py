@@ -4,8 +4,10 @@ The texts and images stay in the store; a page of them is asked for by number (`
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from threading import RLock
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from engine.store import Store
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Value = TypeVar("Value")
 Score = Literal[
     "run", "triangle", "answer_only", "question_only", "equality", "confidence_generation", "confidence_answer", "random"
 ]  # fmt: skip
@@ -32,6 +35,24 @@ COLUMNS = (
     "(sim_question IS NULL OR lower(trim(question)) = lower(trim(question_again)))"
     " AND (sim_answer IS NULL OR lower(trim(answer)) = lower(trim(answer_again))) AS equal"
 )
+
+
+class Recent(Generic[Value]):
+    """The last few values made, by key; one thread makes a value, others wait for it."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, RLock()
+        self._values: OrderedDict[Any, Value] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], Value]) -> Value:
+        """The value of a key, made now where it is not kept."""
+        with self._lock:
+            if key not in self._values:
+                self._values[key] = make()
+                while len(self._values) > self._most:
+                    self._values.popitem(last=False)
+            self._values.move_to_end(key)
+            return self._values[key]
 
 
 class Cut(BaseModel):
@@ -79,7 +100,7 @@ class Pool:
         self.truth: Floats = frame["truth"].map(RIGHT).to_numpy(np.float64)
         self.group = pd.MultiIndex.from_arrays([self.seed, self.round, self.type]).factorize()[0]
         self.noise = np.random.default_rng(stream_seed(f"srf ties {run_id}")).random(self.n)
-        self._ranked: OrderedDict[tuple[str, str], Floats] = OrderedDict()
+        self._ranked: Recent[Floats] = Recent(RANKINGS)
         self._decided: Decided | None = None
 
     triplet: NDArray[np.int64]
@@ -120,12 +141,8 @@ class Pool:
         """Place of every triplet inside its group as a share, under a score and an order of ties."""
         if score == "run":
             return self.share
-        if (score, ties) not in self._ranked:
-            order = self.noise if ties == "random" else np.nan_to_num(self.logp_answer, nan=-np.inf)
-            self._ranked[score, ties] = places(self.values(score), self.group, order)[1]
-            while len(self._ranked) > RANKINGS:
-                self._ranked.popitem(last=False)
-        return self._ranked[score, ties]
+        order = self.noise if ties == "random" else np.nan_to_num(self.logp_answer, nan=-np.inf)
+        return self._ranked.get((score, ties), lambda: places(self.values(score), self.group, order)[1])
 
     def inside(self, cut: Cut) -> Mask:
         """Which triplets the cut keeps, whatever reviewers said."""
@@ -187,15 +204,11 @@ class Pools:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._kept: OrderedDict[tuple[str, float], Pool] = OrderedDict()
+        self._kept: Recent[Pool] = Recent(POOLS)
 
     def of(self, run_id: str, finished: float) -> Pool:
         """The pool of a run; `finished` tells a run that was trained again."""
-        pool = self._kept.get((run_id, finished))
-        if pool is None:
-            sql = f"SELECT {COLUMNS} FROM srf_triplets WHERE run_id = ? ORDER BY triplet"
-            pool = self._kept[run_id, finished] = Pool(run_id, self.store.sql(sql, [run_id]).to_pandas())
-            while len(self._kept) > POOLS:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end((run_id, finished))
-        return pool
+        sql = f"SELECT {COLUMNS} FROM srf_triplets WHERE run_id = ? ORDER BY triplet"
+        return self._kept.get(
+            (run_id, finished), lambda: Pool(run_id, self.store.sql(sql, [run_id]).to_pandas())
+        )

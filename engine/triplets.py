@@ -1,7 +1,6 @@
 """Pages and summaries of a run's triplets: filtered and ordered in memory, texts and images of the visible rows from the store."""
 
 import json
-from collections import OrderedDict
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from engine.errors import UserError
 from engine.reviews import Reviews
 from engine.scheduler import Scheduler
 from engine.store import Store
-from engine.triplet_pool import Cut, Decided, Mask, Pool, Pools, Queue
+from engine.triplet_pool import Cut, Decided, Mask, Pool, Pools, Queue, Recent
 from engine.warm_child import finished_run
 
 STUDY, MAP = "srf", "triplet_map"
@@ -28,8 +27,7 @@ QUEUES: tuple[Queue, ...] = (
 TEXTS = ("question", "answer", "question_again", "answer_again")
 KEPT = 16
 ROWS = """
-SELECT t.* EXCLUDE (run_id, rank, share, kept, reason), t.rank AS run_rank, t.share AS run_share, t.kept AS run_kept,
-  t.reason AS run_reason
+SELECT t.* EXCLUDE (run_id, rank, share, kept, reason), t.kept AS run_kept, t.reason AS run_reason
 FROM srf_triplets t JOIN wanted w ON w.triplet = t.triplet WHERE t.run_id = ? ORDER BY w.place
 """
 IMAGES = """
@@ -69,7 +67,7 @@ class TripletReader:
     def __init__(self, scheduler: Scheduler, store: Store, reviews: Reviews) -> None:
         self.scheduler, self.store, self.reviews = scheduler, store, reviews
         self.pools = Pools(store)
-        self._kept: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._kept: Recent[dict[str, Any]] = Recent(KEPT)
 
     def pool(self, run_id: str) -> tuple[Pool, Decided]:
         """The run's numbers and its reviewers' decisions. Raises UserError for another study's or an unfinished run."""
@@ -110,9 +108,7 @@ class TripletReader:
                 mask &= np.isin(values, wanted)
         if query.types is not None:
             if unknown := [name for name in query.types if name not in pool.types]:
-                raise UserError(
-                    "types", f"{unknown[0]!r} is not there; choose from {', '.join(pool.types)}."
-                )
+                raise UserError("types", f"{unknown[0]!r} is not there; choose from {', '.join(pool.types)}.")
             mask &= np.isin(pool.type, [pool.types.index(name) for name in query.types])
         return mask
 
@@ -137,9 +133,7 @@ class TripletReader:
             place = int(found[0]) if len(found) else None
         shown = chosen[query.offset : query.offset + query.limit]
         rows = self.rows(run_id, shown, query.cut)
-        return rows.replace_schema_metadata(
-            {"total": json.dumps(len(chosen)), "place": json.dumps(place)}
-        )
+        return rows.replace_schema_metadata({"total": json.dumps(len(chosen)), "place": json.dumps(place)})
 
     def rows(self, run_id: str, at: NDArray[np.int64], cut: Cut) -> pa.Table:
         """Full rows of positions in the pool, in their order."""
@@ -151,9 +145,7 @@ class TripletReader:
             pool.shares(cut.score, cut.ties)[at], pool.values(cut.score)[at], pool.right(decided)[at]
         )  # fmt: skip
         size = np.bincount(pool.group, minlength=1)[pool.group[at]] if pool.n else np.empty(0)
-        acts = [
-            {} if (one := decided.by.get(int(number))) is None else one for number in pool.triplet[at]
-        ]
+        acts = [{} if (one := decided.by.get(int(number))) is None else one for number in pool.triplet[at]]
         edits = [(one.get("edit") or {}) for one in acts]
         more: dict[str, Any] = {
             "share": share, "place": np.rint(share * size).astype(np.int64), "size": size.astype(np.int64), "value": values,
@@ -163,12 +155,18 @@ class TripletReader:
             "verdicts": [json.dumps({act["who"]: act["verdict"] for act in one.get("acts", [])}) for one in acts],
         }  # fmt: skip
         for name, values_of in more.items():
-            texts = texts.append_column(name, values_of if isinstance(values_of, pa.Array) else pa.array(values_of))
+            texts = texts.append_column(
+                name, values_of if isinstance(values_of, pa.Array) else pa.array(values_of)
+            )
         return self._with_images(run_id, texts)
 
     def _with_images(self, run_id: str, rows: pa.Table) -> pa.Table:
         """Rows with name, tier, licence, factors and png of their image; an image of another seed only where it has no own."""
-        wanted = pa.table({"image": rows["image"]}) if rows.num_rows else pa.table({"image": pa.array([], pa.int64())})
+        wanted = (
+            pa.table({"image": rows["image"]})
+            if rows.num_rows
+            else pa.table({"image": pa.array([], pa.int64())})
+        )
         found = self.store.sql(IMAGES, [run_id], {"wanted": wanted}).to_pylist()
         own = {(row["image"], row["image_seed"]): row for row in found}
         any_seed = {row["image"]: row for row in found}
@@ -210,7 +208,8 @@ class TripletReader:
 
     def summary(self, run_id: str, query: TripletQuery) -> dict[str, Any]:
         """Counts by type at the cut, queues, histograms, the plane of similarities and the precision curve, over the query's
-        seeds, rounds and types. `basis` says who knows what is right: exact (an oracle), verdicts (reviewers), mixed."""
+        seeds, rounds and types. `basis` says who knows what is right: exact (an oracle), verdicts (reviewers), mixed; `seen` changes with what
+        does not move with the cut."""
         pool, decided = self.pool(run_id)
         part, cut = self._part(pool, query), query.cut
         inside, kept, right = pool.inside(cut), effective(pool, decided, cut), pool.right(decided)
@@ -225,17 +224,24 @@ class TripletReader:
         queues = {name: int((part & pool.queue(name, cut, decided)).sum()) for name in QUEUES}
         total = _counts(part, kept, right, tied)
         still = self._still(run_id, query, pool, decided, part)
-        return {**_plain({"version": decided.version, "types": rows, "total": total, "queues": queues}), **still}
+        return {
+            **_plain({"version": decided.version, "types": rows, "total": total, "queues": queues}),
+            **still,
+        }
 
     def _still(
         self, run_id: str, query: TripletQuery, pool: Pool, decided: Decided, part: Mask
     ) -> dict[str, Any]:
         """What does not move with the cut; remembered, so that moving it is quick."""
         cut = query.cut
-        key = json.dumps([run_id, id(pool), decided.version, cut.score, cut.ties, query.seeds, query.rounds, query.types])
-        if key not in self._kept:
-            oracle, right = np.isfinite(pool.truth[part]), pool.right(decided)[part]
-            basis = "exact" if oracle.all() else "mixed" if oracle.any() else "verdicts"
+        oracle, right = np.isfinite(pool.truth[part]), pool.right(decided)[part]
+        basis = "exact" if oracle.all() else "mixed" if oracle.any() else "verdicts"
+        seen = 0 if basis == "exact" else decided.version
+        finished = self.scheduler.get(run_id).state["finished"]
+        part_of = (query.seeds, query.rounds, query.types)
+        key = json.dumps([run_id, finished, seen, cut.score, cut.ties, *part_of])
+
+        def make() -> dict[str, Any]:
             curves = []
             for name in dict.fromkeys((cut.score, *RIVALS)):
                 if name != "oracle" or basis == "exact":
@@ -243,14 +249,14 @@ class TripletReader:
                     frame = precision_curve(share, right, pool.seed[part], basis == "verdicts")
                     curves += frame.assign(filter=name).to_dict("records")
             values = pool.values(cut.score)[part]
-            self._kept[key] = _plain({
-                "basis": basis, "curve": curves,
+            found = {
+                "basis": basis, "seen": seen, "curve": curves,
                 "histograms": score_histograms(values, pool.type[part], right, pool.types),
                 "plane": similarity_plane(pool.sim_question[part], pool.sim_answer[part], right),
-            })  # fmt: skip
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return self._kept[key]
+            }  # fmt: skip
+            return dict(_plain(found))
+
+        return self._kept.get(key, make)
 
     def selection(self, run_id: str, query: TripletQuery, note: str = "") -> dict[str, Any]:
         """What a saved selection holds: the numbers that pass the query, and the texts that reviewers gave some of them."""

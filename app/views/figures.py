@@ -11,7 +11,7 @@ import streamlit as st
 
 from analyses.figures import to_csv
 from analyses.restyle import FONTS, FORMATS, PALETTES, latex_table, restyled, width
-from app.connection import client, has_browser
+from app.connection import client, has_browser, studies
 from app.widgets import ago, attempt, literal, show_refusal
 
 Meta = dict[str, Any]
@@ -111,7 +111,7 @@ def provenance(meta: Meta) -> None:
 
 
 def change(meta: Meta) -> None:
-    with st.expander("Name, note, deletion"), st.form(f"rename-{meta['id']}", border=False):
+    with st.expander("Name and note"), st.form(f"rename-{meta['id']}", border=False):
         name = st.text_input("Name", meta["name"], max_chars=120)
         note = st.text_area("Note", meta["note"], max_chars=10_000)
         if st.form_submit_button("Save", icon=":material/save:") and name.strip():
@@ -145,6 +145,24 @@ def archive(kept: list[Meta]) -> None:
     )
 
 
+def report(kept: list[Meta]) -> None:
+    """A study's claims, kept figures and runs as one file."""
+    st.subheader("A study in one file")
+    names = list(dict.fromkeys(run["study"] for meta in kept for run in meta["runs"]))
+    if not names:
+        st.caption("Keep a figure of a run first.")
+        return
+    study = st.selectbox("Study", names, format_func=lambda name: studies()[name]["title"])
+    st.download_button(
+        "HTML report",
+        lambda: client().study_report(study).encode(),
+        file_name=f"{study}.html",
+        icon=":material/download:",
+        on_click="ignore",
+        help="Claims with verdicts, the figures kept of this study's runs, the runs and their settings. Opens offline.",
+    )
+
+
 st.title("Figures")
 show_refusal()
 all_kept = client().saved_figures()
@@ -158,3 +176,4 @@ st.caption(
 )
 show(choose(all_kept))
 archive(all_kept)
+report(all_kept)

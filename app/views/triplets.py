@@ -11,7 +11,13 @@ from app.triplets_cut import counts_strip, cut_pictures
 from app.triplets_map import lasso_section
 from app.triplets_parts import STUDY, finished_run, first_strip, weakness_warning
 from app.triplets_review import review_area
-from app.triplets_select import selection_bar, selections_section
+from app.triplets_select import (
+    is_retrained,
+    outcome,
+    retrained_note,
+    selection_bar,
+    selections_section,
+)
 from app.triplets_state import View, cut_controls, filters, listing, overview, reviewer, summary_of
 from app.widgets import show_refusal
 
@@ -60,12 +66,17 @@ st.caption(
 )
 show_refusal()
 run = finished_run()
-first_strip(run)
-weakness_warning(run)
-review(run)
-selections_section(run)
+if is_retrained(run):
+    retrained_note(run)
+    outcome(run)
+else:
+    first_strip(run)
+    weakness_warning(run)
+    review(run)
+    selections_section(run)
 arms_section(run)
-rounds_section(run)
-generators_section(run)
+if not is_retrained(run):
+    rounds_section(run)
+    generators_section(run)
 rerun_section(run, KNOBS, "Learn it again")
 claims_section(STUDY)

@@ -59,7 +59,7 @@ COUNTERFACTUAL_TEXT: dict[str, dict[str, pa.DataType]] = {
         "by_style": F64,
     },
     # Texts. `g`: mean over sentences of the harmonic mean of target probability and BLEU against the source, as published;
-    # `g_accuracy`: the same of style accuracy and corpus BLEU, under which copying earns nothing.
+    # `g_accuracy`: the same of style accuracy and corpus BLEU, under which copying earns the judge's errors.
     "cf_scores": {
         "seed": I64,
         "arm": STR,

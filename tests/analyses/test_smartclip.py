@@ -19,7 +19,7 @@ from analyses.smartclip import (
     satisfaction,
     variance_told,
 )
-from analyses.smartclip_figures import features_figure
+from analyses.smartclip_figures import features_figure, line_styles
 from analyses.smartclip_frames import dimension_order, shortened, uninformative
 
 RNG = np.random.default_rng(0)
@@ -169,3 +169,8 @@ def test_features_in_a_mask_are_counted_and_captions_shown_as_text() -> None:
     subtitle = figure.layout.title.subtitle.text.replace("<br>", " ")
     assert "2 of 3 features" in subtitle and "<b>" not in subtitle and "&lt;b&gt;left" in subtitle
     assert shortened("x" * 40) == "x" * 33 + "…" and shortened("short") == "short"
+
+
+def test_weights_of_the_sweep_have_lines_of_their_own() -> None:
+    styles = line_styles(["smartclip", "lambda_40", "lambda_2", "random_mask"])
+    assert len({str(style) for style in styles.values()}) == 4

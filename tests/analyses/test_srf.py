@@ -52,7 +52,9 @@ class TestPrecision:
             each = [precision(right, kept & (seeds == seed)) for seed in range(3)]
             assert curve.loc[x, "precision"] == pytest.approx(np.mean(each))
             assert curve.loc[x, "kept"] == kept.sum()
-        assert curve.index.tolist() == list(SHARES) and curve["precision"].iloc[2] > curve["precision"].iloc[-1]
+        assert (
+            curve.index.tolist() == list(SHARES) and curve["precision"].iloc[2] > curve["precision"].iloc[-1]
+        )
 
     def test_estimates_from_verdicts_have_wilsons_interval_over_all_seeds(self) -> None:
         right = np.full(200, np.nan)
@@ -98,7 +100,7 @@ class TestAgreement:
         assert agreement({"ana": {1: "keep"}}) == []
 
 
-SOUND = {"score_auc": [0.78], "vqa": [0.93], "score_mean": [0.9], "shuffled_score": [0.5]}
+SOUND = {"score_auc": [0.78], "vqa": [0.93], "precision": [0.8], "score_mean": [0.9], "shuffled_score": [0.5]}
 CUTS: list[dict[str, Any]] = [{"type": "a<b>", "n": 3, "kept": 1, "tied": 2, "at": 0.5}]
 
 
@@ -107,7 +109,13 @@ class TestWeakness:
         assert weaknesses(pd.DataFrame(SOUND)) == []
 
     @pytest.mark.parametrize(
-        ("change", "word"), [({"score_auc": [0.5]}, "AUC 0.50"), ({"vqa": [0.35]}, "35%"), ({"shuffled_score": [0.88]}, "wrong image")]
+        ("change", "word"),
+        [
+            ({"score_auc": [0.5]}, "AUC 0.50"),
+            ({"vqa": [0.35]}, "35%"),
+            ({"precision": [0.02]}, "Only 2%"),
+            ({"shuffled_score": [0.88]}, "wrong image"),
+        ],
     )
     def test_every_reason_is_named(self, change: dict[str, Any], word: str) -> None:
         (sentence,) = weaknesses(pd.DataFrame({**SOUND, **change}))
@@ -138,8 +146,21 @@ class TestCards:
 
     def test_text_is_data_never_markup(self) -> None:
         hostile = '<img src=x onerror="alert(1)">'
-        fields = ("question", "answer", "question_again", "answer_again", "type", "name", "licence", "edited_question")
-        html = sheet_html([row(**dict.fromkeys(fields, hostile), verdicts=json.dumps({hostile: "keep"}), decision=1)], hostile, [hostile])
+        fields = (
+            "question",
+            "answer",
+            "question_again",
+            "answer_again",
+            "type",
+            "name",
+            "licence",
+            "edited_question",
+        )
+        html = sheet_html(
+            [row(**dict.fromkeys(fields, hostile), verdicts=json.dumps({hostile: "keep"}), decision=1)],
+            hostile,
+            [hostile],
+        )
         assert "<img src=x" not in html and "onerror=&quot;" in html
         assert html.count("<img ") == 1 and "default-src 'none'" in html and "img-src data:" in html
 
@@ -155,7 +176,9 @@ class TestCards:
         assert flag(row(right=float("nan"))) == "" == flag(row(inside=False))
 
     def test_every_image_shows_its_tier_and_a_missing_one_is_said(self) -> None:
-        assert "rendered · Apache-2.0" in card_html(row()) and "data:image/png;base64,cG5n" in card_html(row())
+        assert "rendered · Apache-2.0" in card_html(row()) and "data:image/png;base64,cG5n" in card_html(
+            row()
+        )
         assert "no image" in card_html(row(png=None))
 
 
@@ -169,7 +192,9 @@ class TestFrames:
     def test_deltas_are_paired_by_seed(self) -> None:
         frame = deltas(self.ARMS.query("round == 1"), "base")
         mine = frame[(frame["arm"] == "triangle") & (frame["test"] == "test images")].iloc[0]
-        assert mine["mean"] == pytest.approx(0.02) and mine["low"] == pytest.approx(0.02) and mine["seeds"] == 3
+        assert (
+            mine["mean"] == pytest.approx(0.02) and mine["low"] == pytest.approx(0.02) and mine["seeds"] == 3
+        )
         assert deltas(self.ARMS, "oracle").empty
         lonely = deltas(self.ARMS.query("round == 1 and seed == 0"), "base")
         assert lonely["low"].isna().all()
@@ -181,7 +206,13 @@ class TestFrames:
         assert rounds["mean"].tolist() == pytest.approx([0.02, 0.01]) and rounds["round"].tolist() == [1, 2]
 
     def test_arms_with_a_number_stand_beside_theirs(self) -> None:
-        assert in_order(["oracle", "triangle_50", "base", "triangle_5", "own"]) == ["base", "triangle_5", "triangle_50", "oracle", "own"]
+        assert in_order(["oracle", "triangle_50", "base", "triangle_5", "own"]) == [
+            "base",
+            "triangle_5",
+            "triangle_50",
+            "oracle",
+            "own",
+        ]
         assert arm_name("triangle_50") == "best by S, 50 %"
 
 
@@ -194,12 +225,17 @@ class TestFigures:
         assert figure.layout.shapes[0].x0 == 0.25 and "keeps 2 of 3" in figure.layout.meta["alt"]
 
     def test_the_curve_says_what_it_rests_on(self) -> None:
-        curve = precision_curve(np.linspace(0.05, 1, 20), np.r_[np.ones(10), np.zeros(10)], np.zeros(20)).assign(filter="triangle")
+        curve = precision_curve(
+            np.linspace(0.05, 1, 20), np.r_[np.ones(10), np.zeros(10)], np.zeros(20)
+        ).assign(filter="triangle")
         figure = curve_figure(curve, "triangle", "verdicts", 0.2, 0.9)
         assert "estimated from 20 human verdicts" in figure.layout.title.subtitle.text
         assert (figure.data[-1].x, figure.data[-1].y) == ((0.2,), (0.9,))
         unknown = curve.assign(precision=np.nan, known=0)
-        assert "Nobody knows yet" in curve_figure(unknown, "triangle", "verdicts", 0.2, None).layout.annotations[0].text
+        assert (
+            "Nobody knows yet"
+            in curve_figure(unknown, "triangle", "verdicts", 0.2, None).layout.annotations[0].text
+        )
 
     def test_deltas_have_a_dot_a_seed(self) -> None:
         figure = deltas_figure(deltas(TestFrames.ARMS.query("round == 1"), "base"), "Arms", "base")

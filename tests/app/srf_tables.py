@@ -90,9 +90,9 @@ def simulate(
         ],
         columns=["seed", "round", "arm", "added", "steps", "exact", "exact_shifted"],
     )  # fmt: skip
-    by_type = arms.loc[arms.index.repeat(len(TYPES)), ["seed", "round", "arm", "exact", "exact_shifted"]].assign(
-        type=list(TYPES) * len(arms), n=50
-    )
+    by_type = arms.loc[
+        arms.index.repeat(len(TYPES)), ["seed", "round", "arm", "exact", "exact_shifted"]
+    ].assign(type=list(TYPES) * len(arms), n=50)
     pairs = [(a, b) for i, a in enumerate(seeds) for b in seeds[i + 1 :]]
     noise = [(seed, arm, 0.75 + 0.01 * rank + 0.002 * rng.standard_normal(), 1.2) for seed in seeds
              for rank, arm in enumerate(("baseline", "random", "confident"))]  # fmt: skip
@@ -193,13 +193,20 @@ def _filters(triplets: pd.DataFrame) -> pd.DataFrame:
         rankings["triangle_tied"] = (part["score"], part["logp_answer"])
         for name, (values, ties) in rankings.items():
             curve = precision_curve(places(values, kinds, ties)[1], right, np.zeros(len(part)))
-            rows += [(seed, number, name, x, p, int(k), 0.7) for x, p, k in curve[["share", "precision", "kept"]].to_numpy()]
+            rows += [
+                (seed, number, name, x, p, int(k), 0.7)
+                for x, p, k in curve[["share", "precision", "kept"]].to_numpy()
+            ]
     assert len(rows) % len(SHARES) == 0
     return pd.DataFrame(rows, columns=["seed", "round", "filter", "kept_share", "precision", "kept", "auc"])
 
 
 def _generators(
-    triplets: pd.DataFrame, seeds: Sequence[int], rounds: Sequence[int], is_weak: bool, rng: np.random.Generator
+    triplets: pd.DataFrame,
+    seeds: Sequence[int],
+    rounds: Sequence[int],
+    is_weak: bool,
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     rows = []
     for seed in seeds:
@@ -212,7 +219,21 @@ def _generators(
             auc += 0.01 * rng.standard_normal()
             rows.append((seed, number, "multi_task", vqa, 0.47, 0.11, right, tied, auc, mean - drop, mean))
             if number == 1:
-                rows.append((seed, number, "prompted", vqa - 0.1, 0.3, 0.08, right, tied, auc - 0.1, mean - drop, mean))
+                rows.append(
+                    (
+                        seed,
+                        number,
+                        "prompted",
+                        vqa - 0.1,
+                        0.3,
+                        0.08,
+                        right,
+                        tied,
+                        auc - 0.1,
+                        mean - drop,
+                        mean,
+                    )
+                )
     columns = ["seed", "round", "kind", "vqa", "distinct2", "ttr", "precision", "tied_share", "score_auc", "shuffled_score",
                "score_mean"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)

@@ -104,7 +104,13 @@ def test_the_page_shows_exports_and_the_chosen_style(engine: Client, kept: dict)
     (figure,) = figures(page)
     assert figure["layout"]["width"] == 322 and figure["data"][0]["line"]["color"] == "#000000"
     labels = [element.proto.label for element in page.get("download_button")]
-    assert labels[-4:] == ["HTML", "CSV", "LaTeX table", "Zip with plotly JSON, CSV and provenance"]
+    assert labels[-5:] == [
+        "HTML",
+        "CSV",
+        "LaTeX table",
+        "Zip with plotly JSON, CSV and provenance",
+        "HTML report",
+    ]
     assert RUN in page.dataframe[0].value["run"].tolist()
     assert f"]({LINK})" in text_of(page)
 
@@ -121,3 +127,15 @@ def test_a_pdf_has_its_fonts_inside(engine: Client, tmp_path: Path) -> None:
         ["pdffonts", path], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     assert len(listed) > 2 and all(line.split()[-5] == "yes" for line in listed[2:]), listed
+
+
+def test_a_report_is_one_page_that_fetches_nothing_and_escapes(engine: Client) -> None:
+    meta = engine.save_figure(
+        "<script>alert(1)</script>", LINK, drawn(), CSV, note="<img src=x onerror=alert(1)>"
+    )
+    page = engine.study_report("label_shift")
+    engine.delete_figure(meta["id"])
+    assert "<script>alert(1)" not in page and "<img src=x" not in page
+    assert "default-src 'none'" in page and "Figure 1: &lt;script&gt;" in page
+    assert RUN in page and "concordance run label_shift" in page and "Not tested on this machine" in page
+    assert 'src="http' not in page and "@article" in page

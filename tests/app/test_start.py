@@ -25,6 +25,7 @@ class TestEmpty:
             "Deploy and forecast",
             "Extrapolate a first time",
             "Learn content and style",
+            "Generate triplets",
             "Learn caption masks",
         ]
         assert "No runs yet" in text_of(page)

@@ -23,7 +23,7 @@ from tests.app.pages import figures, labels, open_page, text_of
 from tests.app.srf_tables import write_run
 
 RUN, WEAK, FOLDER, FAILED, RETRAINED, MAP = (f"{letter * 11}1" for letter in "abcdef")
-ALONE = {"start": "none", "tower_steps": 400}  # needs no bundled weights
+ALONE = {"start": "none", "generator": "tuned", "tower_steps": 400}  # needs no bundled weights
 REFUSAL = "learning_rate: the loss is no longer finite; lower learning_rate."
 
 
@@ -36,9 +36,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine(home: Path) -> Iterator[Client]:
     write_run(home, RUN, {**ALONE, "rounds": 2}, rounds=(1, 2))
     write_run(home, WEAK, is_weak=True, n=60)
-    write_run(home, FOLDER, {"pictures": "folder", "folder": "/own", "start": "none", "arms": "base"}, (0,), is_known=False)
+    write_run(
+        home, FOLDER, {"pictures": "folder", "folder": "/own", **ALONE, "arms": "base"}, (0,), is_known=False
+    )
     write_run(home, FAILED, seeds=(0,), error=REFUSAL)
-    selected = {"selection": f"{home}/reviews/{RUN}/selections/best-20.json", "selection_run": RUN, **ALONE, "rounds": 2}
+    selected = {
+        "selection": f"{home}/reviews/{RUN}/selections/best-20.json",
+        "selection_run": RUN,
+        **ALONE,
+        "rounds": 2,
+    }
     write_run(home, RETRAINED, selected, selected=True)
     write_map(home)
     with engine_on(home) as client:
@@ -55,7 +62,15 @@ def write_map(home: Path) -> None:
         "fingerprint": "", "code_version": "test", "preset": None, "created": 1.0,
     }  # fmt: skip
     write_json(directory / "config.json", record)
-    state = {"state": "done", "group": None, "created": 1.0, "queued": 0.0, "started": 0.0, "finished": 1.0, "error": None}
+    state = {
+        "state": "done",
+        "group": None,
+        "created": 1.0,
+        "queued": 0.0,
+        "started": 0.0,
+        "finished": 1.0,
+        "error": None,
+    }
     write_json(directory / "state.json", state)
     n = len(rows(home, "triplets"))
     run = Run(directory, settings)
@@ -96,7 +111,9 @@ def shown(engine: Client) -> AppTest:
 class TestOpening:
     def test_the_first_strip_holds_the_stored_figures(self, shown: AppTest, home: Path) -> None:
         told, made = metrics(shown), rows(home, "generators").query("kind == 'multi_task' and round == 1")
-        kept = rows(home, "filters").query("filter == 'triangle' and round == 1 and kept_share == 0.2")["precision"]
+        kept = rows(home, "filters").query("filter == 'triangle' and round == 1 and kept_share == 0.2")[
+            "precision"
+        ]
         assert told["Kept by both seeds"] == "0.310" and told["Chance"] == "0.110"
         assert told["Right of kept, best 20%"] == f"{kept.mean():.1%}"
         assert told["S tells right from wrong"] == f"{made['score_auc'].mean():.3f}"
@@ -142,10 +159,21 @@ class TestCut:
         assert "colour" in titled(page, "Scores by type")["layout"]["annotations"][1]["text"]
 
     def test_the_link_holds_score_ties_cuts_and_filters(self, engine: Client) -> None:
-        page = open_page("triplets", run=RUN, score="triangle", ties="by confidence", keep="30", cuts="colour:60", seeds="1", types="colour")
+        page = open_page(
+            "triplets",
+            run=RUN,
+            score="triangle",
+            ties="by confidence",
+            keep="30",
+            cuts="colour:60",
+            seeds="1",
+            types="colour",
+        )
         cut = {"score": "triangle", "ties": "confidence", "keep": 0.3, "keeps": {"colour": 0.6}}
         total = engine.triplet_summary(RUN, cut=cut, seeds=[1], types=["colour"])["total"]
-        assert metrics(page)["Kept"] == f"{total['kept']:,}" and "Own cuts: colour 60 %" in text_of(page).replace("\\", "")
+        assert metrics(page)["Kept"] == f"{total['kept']:,}" and "Own cuts: colour 60 %" in text_of(
+            page
+        ).replace("\\", "")
         next(button for button in page.button if button.label == "Same cut for all types").click().run()
         total = engine.triplet_summary(RUN, cut={**cut, "keeps": {}}, seeds=[1], types=["colour"])["total"]
         assert metrics(page)["Kept"] == f"{total['kept']:,}" and "cuts" not in page.query_params
@@ -169,12 +197,26 @@ class TestReviewing:
         assert not page.exception and opened(page) == "1"
         page.button(key="judge-keep").click().run()
         acts = engine.reviews(RUN)["acts"]
-        assert [(act["who"], act["triplet"], act["verdict"]) for act in acts[:2]] == [("ana", 1, "keep"), ("ana", 0, "reject")]
+        assert [(act["who"], act["triplet"], act["verdict"]) for act in acts[:2]] == [
+            ("ana", 1, "keep"),
+            ("ana", 0, "reject"),
+        ]
         assert opened(page) == "2" and "1 of 718" in text_of(page)
         page.button(key="undo").click().run()
         assert opened(page) == "1" and engine.reviews(RUN)["reviewers"][0]["keep"] == 0
         page.button(key="next").click().run()
         assert opened(page) == "2"
+
+    def test_every_act_has_a_key(self, shown: AppTest) -> None:
+        keys = {button.label: button.proto.shortcut for button in shown.button if button.proto.shortcut}
+        assert keys == {
+            "Keep": "k",
+            "Reject": "x",
+            "Edit": "e",
+            "Undo": "u",
+            "Previous": "left",
+            "Next": "right",
+        }
 
     def test_an_edit_is_kept_with_its_texts(self, engine: Client) -> None:
         page = open_page("triplets", run=RUN, who="ana", triplet="9", order="triplet")
@@ -191,7 +233,9 @@ class TestReviewing:
 
     def test_two_reviewers_keep_their_verdicts_and_their_agreement_is_told(self, engine: Client) -> None:
         for who, verdicts in (("ben", ("keep", "keep")), ("cat", ("keep", "reject"))):
-            engine.review(WEAK, [{"who": who, "triplet": i, "verdict": one} for i, one in enumerate(verdicts)])
+            engine.review(
+                WEAK, [{"who": who, "triplet": i, "verdict": one} for i, one in enumerate(verdicts)]
+            )
             page = open_page("triplets", run=WEAK, who=who, order="triplet", triplet="2")
             page.button(key="judge-reject").click().run()
         assert "ben and cat agree on 67% of 3 judged by both" in text_of(page)
@@ -222,7 +266,9 @@ class TestReviewing:
 
 
 class TestSelections:
-    def test_what_is_kept_can_be_saved_and_trained_on_and_the_run_shows_its_progress(self, engine: Client) -> None:
+    def test_what_is_kept_can_be_saved_and_trained_on_and_the_run_shows_its_progress(
+        self, engine: Client
+    ) -> None:
         page = open_page("triplets", run=RUN, score="triangle", keep="20")
         page.text_input(key="selection_name").set_value("best-20").run()
         page.button(key="save-selection").click().run()
@@ -245,10 +291,17 @@ class TestSelections:
         drawn = titled(shown, "Trained on best-20")
         assert len(drawn["layout"]["yaxis"]["ticktext"]) == 3
 
+    def test_a_run_on_a_selection_points_to_its_triplets(self, engine: Client) -> None:
+        page = open_page("triplets", run=RETRAINED)
+        assert "its triplets stand there" in text_of(page) and "Retrained models" in text_of(page)
+        assert not page.metric and "Better than random" in text_of(page)
+
     def test_a_difference_is_claimed_only_where_its_interval_leaves_out_0(self) -> None:
         frame = {"arm": "random", "mean": 0.01, "low": -0.01, "high": 0.03}
         assert verdict(frame).startswith("No difference from random shown")
-        assert verdict({**frame, "low": 0.001}).startswith("Better") and verdict({**frame, "high": -0.001, "mean": -0.005}).startswith("Worse")
+        assert verdict({**frame, "low": 0.001}).startswith("Better") and verdict(
+            {**frame, "high": -0.001, "mean": -0.005}
+        ).startswith("Worse")
         assert verdict({**frame, "low": float("nan")}).startswith("One seed cannot tell")
 
 
@@ -277,7 +330,10 @@ class TestTruth:
         page = open_page("triplets", run=FOLDER, order="triplet")
         assert metrics(page)["Right, kept"] == "–" and "no oracle for these images" in text_of(page)
         assert any("Nobody knows yet" in json.dumps(one) for one in figures(page))
-        engine.review(FOLDER, [{"who": "ana", "triplet": i, "verdict": "keep" if i % 4 else "reject"} for i in range(40)])
+        engine.review(
+            FOLDER,
+            [{"who": "ana", "triplet": i, "verdict": "keep" if i % 4 else "reject"} for i in range(40)],
+        )
         page = open_page("triplets", run=FOLDER)
         curve = titled(page, "Precision of what is kept")
         assert "estimated from 40 human verdicts" in curve["layout"]["title"]["subtitle"]["text"]
@@ -292,14 +348,20 @@ class TestStates:
     def test_home_knows_the_run_by_what_it_kept_rightly(self, engine: Client, home: Path) -> None:
         page = open_page("start")
         table = page.dataframe[0].value
-        value = rows(home, "filters").query("filter == 'triangle' and round == 1 and kept_share == 0.2")["precision"].mean()
+        value = (
+            rows(home, "filters")
+            .query("filter == 'triangle' and round == 1 and kept_share == 0.2")["precision"]
+            .mean()
+        )
         assert table[table["open"].str.contains(RUN)]["Right of kept"].iloc[0] == pytest.approx(value)
         assert "Generate triplets" in labels(page)
 
 
 def test_first_visit_offers_the_tour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(Client, "submit", lambda self, *args, **more: asked.append((args, more)) or {"id": "e" * 12})
+    monkeypatch.setattr(
+        Client, "submit", lambda self, *args, **more: asked.append((args, more)) or {"id": "e" * 12}
+    )
     st.cache_resource.clear()
     with engine_on(tmp_path):
         page = open_page("triplets")

@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 import torch
 
-from engine.errors import UserError
 from engine.studies.counterfactual_text.classifier import StyleClassifier
 from engine.studies.counterfactual_text.config import Config
 from engine.studies.counterfactual_text.evaluation import EXO, RAW
@@ -18,7 +17,6 @@ from engine.studies.counterfactual_text.networks import END, PAD, START, UNKNOWN
 from engine.studies.counterfactual_text.rewriting import LATENT, Rewriter, examples, pair_rows
 from engine.studies.counterfactual_text.source import Source, decode, encode, open_source, typed
 from engine.studies.counterfactual_text.text_evaluation import corpus_bleu, sentence_bleu
-from engine.studies.counterfactual_text.vectors import word_vectors
 from tests.counterfactual_text.conftest import TINY_TEXT, write_texts
 
 WORDS = ("good", "bad", "film")
@@ -163,28 +161,6 @@ def test_a_sentence_of_one_word_is_refused(config: Config) -> None:
     )
     with pytest.raises(Exception, match="two words"):
         typed("one!"[:3], config)
-
-
-def test_word_vectors_know_what_is_alike() -> None:
-    words = ["good", "great", "excellent", "bad", "awful", "film", "movie", "phone", "camera", "dog"]
-    vectors = word_vectors(words, 8)
-    assert vectors.shape == (10, 8) and float(vectors.norm(dim=1).mean()) == pytest.approx(8**0.5, rel=1e-4)
-    unit = torch.nn.functional.normalize(vectors, dim=1)
-    alike = unit @ unit.T
-    assert alike[5, 6] > alike[5, 9] and alike[7, 8] > alike[7, 4]
-    assert torch.equal(word_vectors(words, 8), vectors)
-    with pytest.raises(UserError, match="10 axes") as caught:
-        word_vectors(words, 12)
-    assert caught.value.field == "embedding"
-
-
-def test_models_start_from_word_vectors_where_asked(config: Config) -> None:
-    asked = config.model_copy(update={"word_vectors": True})
-    source = open_source(asked, 0, 0, start=True)
-    model = Learner(asked, source, 0, 0, lambda *args, **values: None).models["matte"]
-    assert source.vectors is not None and torch.equal(model.encoder.words.weight[4:], source.vectors)
-    assert torch.equal(model.decoder.words.weight[4:], source.vectors)
-    assert open_source(asked, 0, 0).vectors is None, "a finished run's weights are its own"
 
 
 def test_nonsense_surprises_more_than_english() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from data.files import write_json
 from engine.bundles import members, read_bundle
 from engine.client import Client, EngineError
 from engine.executors import LocalExecutor
@@ -31,6 +32,9 @@ def run(engine: Client) -> str:
 @pytest.fixture(scope="module")
 def bundle(engine: Client, run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     engine.set_label(run, 0, 3, "a label of mine")
+    said = Path(os.environ["CONCORDANCE_HOME"]) / "reviews" / run / "selections"
+    said.mkdir(parents=True)
+    write_json(said / "my choice.json", {"run": run, "triplets": [1]})
     target = tmp_path_factory.mktemp("bundle") / "run.zip"
     engine.export_bundle(run, target)
     return target
@@ -82,6 +86,7 @@ def test_a_bundle_brings_run_label_and_tables(
         assert there.num_rows > 0 and there.num_rows == engine.table(run, table).num_rows
     assert found["library"].document()["labels"][0]["label"] == "a label of mine"
     assert found["scheduler"].get(run).state["state"] == "done"
+    assert (found["home"] / "reviews" / run / "selections" / "my choice.json").exists()
     mine = Path(os.environ["CONCORDANCE_HOME"]) / "runs" / run
     theirs = found["home"] / "runs" / run
     assert (mine / "manifest.json").read_bytes() == (theirs / "manifest.json").read_bytes()
@@ -112,6 +117,12 @@ def traversal(files: dict[str, bytes], header: dict) -> None:
 
 def foreign_folder(files: dict[str, bytes], header: dict) -> None:
     name = f"runs/{header['run']}/code/run.py"
+    files[name] = b"x"
+    header["files"][name] = "0" * 64
+
+
+def foreign_review(files: dict[str, bytes], header: dict) -> None:
+    name = f"reviews/{header['run']}/selections/x.py"
     files[name] = b"x"
     header["files"][name] = "0" * 64
 
@@ -162,7 +173,7 @@ def no_object(files: dict[str, bytes], header: dict) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        traversal, foreign_folder, changed_bytes, changed_config, not_parquet, missing_file,
+        traversal, foreign_folder, foreign_review, changed_bytes, changed_config, not_parquet, missing_file,
         unlisted_manifest_file, other_format, no_object,
     ],
 )  # fmt: skip

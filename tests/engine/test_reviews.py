@@ -18,7 +18,7 @@ import pytest
 from datasets import load_dataset
 from PIL import Image
 
-from engine.client import Client, EngineError, start_engine
+from engine.client import Client, EngineError, connect, start_engine
 from engine.reviews import Act, Reviews, RunLog, decisions
 from tests.app.causal_tables import engine_on
 from tests.app.srf_tables import write_run
@@ -105,10 +105,21 @@ class TestLog:
     def test_reviewers_decide_by_majority_and_an_edit_is_a_mistake_of_the_model(self, tmp_path: Path) -> None:
         reviews = Reviews(tmp_path)
         edit = act("cat", 1, "edit", question="Q?", answer="A")
-        for one in (act("ana", 1), act("ben", 1, "reject"), edit, act("ana", 2), act("ben", 2, "reject"), act("ana", 3)):
+        for one in (
+            act("ana", 1),
+            act("ben", 1, "reject"),
+            edit,
+            act("ana", 2),
+            act("ben", 2, "reject"),
+            act("ana", 3),
+        ):
             reviews.record("run", [one])
         found = decisions(reviews.log("run").verdicts())
-        assert {one: (row["decision"], row["right"]) for one, row in found.items()} == {1: (1, 0.0), 2: (0, None), 3: (1, 1.0)}
+        assert {one: (row["decision"], row["right"]) for one, row in found.items()} == {
+            1: (1, 0.0),
+            2: (0, None),
+            3: (1, 1.0),
+        }
         assert found[1]["edit"]["answer"] == "A" and found[3]["edit"] is None
 
     def test_an_edit_needs_both_texts(self) -> None:
@@ -140,10 +151,14 @@ class TestPages:
         second, _, _ = engine.triplets(RUN, limit=20, offset=20, order="score", descending=True)
         scores = first["score"].to_pylist() + second["score"].to_pylist()
         assert total == len(triplets) and scores == sorted(triplets["score"], reverse=True)[:40]
-        place = engine.triplets(RUN, limit=1, order="score", descending=True, place_of=second["triplet"][3].as_py())[2]
+        place = engine.triplets(
+            RUN, limit=1, order="score", descending=True, place_of=second["triplet"][3].as_py()
+        )[2]
         assert place == 23
 
-    def test_the_cut_keeps_the_best_of_every_seed_and_type(self, engine: Client, triplets: pd.DataFrame) -> None:
+    def test_the_cut_keeps_the_best_of_every_seed_and_type(
+        self, engine: Client, triplets: pd.DataFrame
+    ) -> None:
         kept, _, _ = engine.triplets(RUN, cut=CUT, shown="kept", limit=200)
         mine = triplets.loc[kept["triplet"].to_pylist()]
         sizes = triplets.groupby(["seed", "type"]).size()
@@ -198,7 +213,10 @@ class TestReviewing:
         engine.review(WEAK, [{"who": "ana", "triplet": number, "verdict": "keep"} for number in out])
         assert engine.triplet_summary(WEAK, cut=CUT)["total"]["kept"] == before + 3
         kept = engine.triplets(WEAK, cut=CUT, only=out)[0].to_pylist()
-        assert all(row["kept"] and not row["inside"] and json.loads(row["verdicts"]) == {"ana": "keep"} for row in kept)
+        assert all(
+            row["kept"] and not row["inside"] and json.loads(row["verdicts"]) == {"ana": "keep"}
+            for row in kept
+        )
         engine.review(WEAK, [{"who": "ben", "triplet": out[0], "verdict": "reject"}])
         assert engine.triplets(WEAK, cut=CUT, queue="disputed")[0]["triplet"].to_pylist() == out[:1]
         assert engine.undo_review(WEAK, "ana") == {"verdict": "keep", "triplet": out[2], "count": 3}
@@ -221,7 +239,13 @@ class TestFiles:
         self, engine: Client, tmp_path: Path
     ) -> None:
         number = engine.triplets(RUN, cut=CUT, shown="kept", limit=1)[0]["triplet"][0].as_py()
-        edit = {"who": "ana", "triplet": number, "verdict": "edit", "question": "Which colour?", "answer": "teal"}
+        edit = {
+            "who": "ana",
+            "triplet": number,
+            "verdict": "edit",
+            "question": "Which colour?",
+            "answer": "teal",
+        }
         engine.review(RUN, [edit])
         saved = engine.save_selection(RUN, "best 20", cut=CUT, shown="kept")
         content = json.loads(Path(saved["path"]).read_text())
@@ -230,13 +254,18 @@ class TestFiles:
         with zipfile.ZipFile(io.BytesIO(engine.triplet_file(RUN, "llava", "best 20"))) as file:
             file.extractall(tmp_path / "out")
         rows = load_dataset(
-            "json", data_files=str(tmp_path / "out" / "llava.json"), split="train", cache_dir=str(tmp_path / "cache")
+            "json",
+            data_files=str(tmp_path / "out" / "llava.json"),
+            split="train",
+            cache_dir=str(tmp_path / "cache"),
         )
         assert len(rows) == saved["count"] and len(set(rows["id"])) == len(rows)
         for row in rows:
             assert Image.open(tmp_path / "out" / row["image"]).convert("RGB").size == (48, 48)
             human, model = row["conversations"]
-            assert (human["from"], model["from"]) == ("human", "gpt") and human["value"].startswith("<image>\n")
+            assert (human["from"], model["from"]) == ("human", "gpt") and human["value"].startswith(
+                "<image>\n"
+            )
         edited = next(row for row in rows if row["id"] == f"{RUN}-{number}")
         assert [turn["value"] for turn in edited["conversations"]] == ["<image>\nWhich colour?", "teal"]
 
@@ -266,20 +295,17 @@ class TestFiles:
             engine.triplet_file(WEAK, "csv", "a")
 
 
-def test_reviews_survive_a_kill_of_the_engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reviews_survive_a_kill_of_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(tmp_path, WEAK, seeds=(0,), n=40)
     monkeypatch.setenv("CONCORDANCE_HOME", str(tmp_path))
+    process = start_engine()
+    client = connect(start=False)
     for number, who in enumerate(("ana", "ben")):
-        process = start_engine()
-        found = json.loads((tmp_path / "engine.json").read_text())
-        client = Client(found["address"], (tmp_path / "token").read_text().strip())
-        assert client.reviews(WEAK)["version"] == number
         client.review(WEAK, [{"who": who, "triplet": number, "verdict": "reject"}])
         client.save_selection(WEAK, who)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    log = Reviews(tmp_path)
-    assert {who: list(acts) for who, acts in log.log(WEAK).verdicts().items()} == {"ana": [0], "ben": [1]}
-    assert {one["name"] for one in log.selections(WEAK)} == {"ana", "ben"}
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    found = Reviews(tmp_path)
+    verdicts = found.log(WEAK).verdicts()
+    assert {who: list(acts) for who, acts in verdicts.items()} == {"ana": [0], "ben": [1]}
+    assert {one["name"] for one in found.selections(WEAK)} == {"ana", "ben"}

@@ -64,13 +64,19 @@ def test_the_job_lays_every_triplet_out(home: Path, tmp_path: Path) -> None:
     triplets = pd.read_parquet(home / "runs" / OF / "tables" / "srf_triplets.parquet")
     same = triplets.groupby(["question", "answer"])["triplet"].transform("size") > 1
     place = points.set_index("triplet")[["x", "y"]]
-    spread = [place.loc[part].std().max() for _, part in triplets[same].groupby(["question", "answer"])["triplet"]]
+    spread = [
+        place.loc[part].std().max() for _, part in triplets[same].groupby(["question", "answer"])["triplet"]
+    ]
     assert np.median(spread) < 0.2 * place.std().min(), "the same text stays together"
 
 
 @pytest.mark.parametrize(
     ("config", "seeds", "word"),
-    [({"of": "no/id"}, [0], "no/id"), ({"of": "b" * 12}, [0], "does not exist"), ({"of": OF}, [0, 1], "one seed")],
+    [
+        ({"of": "no/id"}, [0], "no/id"),
+        ({"of": "b" * 12}, [0], "does not exist"),
+        ({"of": OF}, [0, 1], "one seed"),
+    ],
 )
 def test_refusals_name_the_field(config: dict[str, str], seeds: list[int], word: str) -> None:
     with pytest.raises(UserError, match=word):

@@ -11,11 +11,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
 
-from data.class_pictures import block_mask, covered_block, noisy_block, read_class_folder
+from data.class_pictures import ClassPictures, block_mask, covered_block, noisy_block, read_class_folder
 from engine.errors import UserError
 from engine.studies.base import parse_config
 from engine.studies.extrapolation import Extrapolation
 from engine.studies.extrapolation.classifiers import LAYER, OwnNetwork, open_classifier
+from engine.studies.extrapolation.config import Config
+from engine.studies.extrapolation.source import open_pictures
 from engine.studies.extrapolation.training import train
 from tests.extrapolation.conftest import MakeRun
 
@@ -183,6 +185,19 @@ class TestFolder:
         assert pd.isna(
             pq.read_table(tmp_path / "run" / "tables" / "extra_models.parquet").to_pandas()["accuracy"][0]
         )
+
+    def test_classes_are_matched_by_name_or_by_order_or_not_at_all(self, tmp_path: Path) -> None:
+        folder = write_pictures(tmp_path / "pictures", ("cat", "dog"))
+
+        def opened(name: str, names: tuple[str, ...]) -> ClassPictures:
+            model = vit(tmp_path / name, names)
+            return open_pictures(Config(source="folder", folder=str(folder), classifier=str(model), side=16))
+
+        by_name, by_order = opened("a", ("Dog", "bird", "CAT")), opened("b", ("LABEL_0", "LABEL_1"))
+        assert set(by_name.labels[:14]) == {2} and set(by_name.labels[14:]) == {0}
+        assert by_order.names == ("cat", "dog") and set(by_order.labels[:14]) == {0}
+        strange = opened("c", ("cat", "bird", "fish"))
+        assert not strange.labelled and "dog is no class of the classifier" in strange.skipped[-1]
 
     @pytest.mark.parametrize(
         ("names", "each", "words"),

@@ -12,7 +12,7 @@ from engine.run import Run, Stopped
 from engine.studies.srf import Srf
 
 TINY: dict[str, Any] = {
-    "n_labelled": 40, "n_pool": 40, "n_test": 20, "generator_steps": 30, "arm_steps": 4, "batch_size": 8, "keep": 0.25, "noise": False,
+    "n_labelled": 40, "n_pool": 40, "n_test": 20, "generator": "bundled", "arm_steps": 4, "batch_size": 8, "keep": 0.25, "noise": False,
     "checkpoint_every": 25, "arms": "base,random,triangle_tied,oracle,recap,bottom", "sweep": [0.5], "tie_break": "log_probability",
 }  # fmt: skip
 

@@ -8,11 +8,10 @@ import torch
 
 from data.scene_questions import DESCRIBE, Pair
 from data.scenes import Look, all_states, render
-from engine.studies.srf.bundling import scene_words
 from engine.studies.srf.config import Config
 from engine.studies.srf.optimise import Optimiser
 from engine.studies.srf.policy import END_ID, TOWER, Size, SmallPolicy
-from engine.studies.srf.small import SmallModel
+from engine.studies.srf.small import SmallModel, scene_words
 
 PROMPTS = ["what colour is the circle", DESCRIBE, "where is the red circle", "is there any cross"]
 

@@ -35,7 +35,7 @@ def test_every_table_is_written_and_agrees_with_the_others(tiny_run: Path) -> No
         and triplets["triplet"].is_unique
         and set(triplets["image"]) == set(images["image"])
     )
-    assert images["png"].str.startswith(b"\x89PNG").all() and set(images["tier"]) == {"rendered"}
+    assert all(png.startswith(b"\x89PNG") for png in images["png"]) and set(images["tier"]) == {"rendered"}
     factors = images.set_index("image")["factors"].map(json.loads)
     for row in triplets.itertuples():
         state = [words.index(factors[row.image][name]) for name, words in ATTRIBUTES.items()]
@@ -85,19 +85,19 @@ def test_the_generator_is_measured_and_contrasted(tiny_run: Path) -> None:
 
 
 def test_a_run_stopped_anywhere_ends_in_the_same_bytes(tiny_run: Path, tmp_path: Path) -> None:
-    assert train_with_stops(tmp_path / "tiny", TINY, [0, 1], 45) >= 3
+    assert train_with_stops(tmp_path / "tiny", TINY, [0, 1], 13) >= 3
     assert results(tmp_path / "tiny") == results(tiny_run)
 
 
 EMPTY: dict[str, Any] = {
-    **TINY, "start": "none", "tower_steps": 6, "n_labelled": 20, "n_test": 20, "generator_steps": 3, "arm_steps": 2, "arms": "",
-    "sweep": [], "contrast": False, "rounds": 2, "checkpoint_every": 4,
+    **TINY, "start": "none", "generator": "tuned", "tower_steps": 6, "n_labelled": 20, "n_pool": 40, "n_test": 20,
+    "generator_steps": 3, "arm_steps": 2, "arms": "", "sweep": [], "contrast": False, "rounds": 2, "per_image": 1, "checkpoint_every": 4,
 }  # fmt: skip
 
 
 def test_a_tower_of_ones_own_and_a_second_round_resume_too(tmp_path: Path) -> None:
     whole = train(tmp_path / "whole" / "run", EMPTY, [4])
-    assert train_with_stops(tmp_path / "parts" / "run", EMPTY, [4], 4) >= 3
+    assert train_with_stops(tmp_path / "parts" / "run", EMPTY, [4], 8) >= 2
     assert results(tmp_path / "parts" / "run") == results(whole)
     tower = load_file(whole / "tensors" / "tower.safetensors")
     assert all(name.startswith(TOWER) for name in tower)
@@ -151,10 +151,24 @@ def test_a_users_folder_is_refined_without_an_oracle(tmp_path: Path) -> None:
     filters = read(folder, "srf_filters")
     assert filters["precision"].isna().all() and "oracle" not in set(filters["filter"])
     events = (folder / "events.jsonl").read_text()
-    assert "Skipped: broken.png" in events
+    assert "Skipped: broken.png" in events and "The filter may mean nothing: " in events
     (tmp_path / "mine" / "questions.jsonl").unlink()
     with pytest.raises(UserError, match="needs a file"):
         open_material(Config(**{**config, "folder": f"{tmp_path}/mine/"}))
+
+
+def test_emoji_are_asked_what_their_names_tell() -> None:
+    material = open_material(Config(pictures="emoji", start="none", n_labelled=600))
+    assert material.origin.tier == "real" and len(material.parts["labelled"]) == 600
+    assert all(
+        material.judge(pair.image, pair.question, pair.answer) == "true" for pair in material.pairs["test"]
+    )
+    assert material.judge(material.pairs["test"][0].image, "who is it", "teapot") == "false"
+    groups = [set(material.parts[name].tolist()) for name in ("labelled", "pool-1", "validation", "test")]
+    assert sum(map(len, groups)) == len(set.union(*groups)), "no picture is in two parts"
+    with pytest.raises(UserError) as refused:
+        open_material(Config(pictures="emoji", start="none", n_labelled=50_000))
+    assert refused.value.field == "n_labelled"
 
 
 def test_the_residual_stream_of_a_run_can_be_read(tiny_run: Path) -> None:

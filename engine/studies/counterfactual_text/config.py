@@ -54,12 +54,6 @@ class Config(StudyConfig):
         ge=50,
         le=50_000,
     )
-    word_vectors: bool = form_field(
-        "Start word vectors from the bundled SmolLM2's, as the authors start from GloVe; otherwise at random.",
-        group="Model",
-        default=False,
-        only_if=WORDS,
-    )
     n_domains: int = form_field(
         "Domains of the world.", group="Data", default=8, unit="domains", only_if=BENCH, ge=2, le=200
     )

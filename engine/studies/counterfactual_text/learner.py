@@ -28,9 +28,6 @@ class Learner:
         self.config, self.source, self.seed, self.data_seed, self.log = config, source, seed, data_seed, log
         sizes = len(source.domains), source.n_tokens, seed
         self.models = {arm: Model(config, arm, *sizes) for arm in config.arm_names}
-        if source.vectors is not None:
-            for model in self.models.values():
-                model.start_from(source.vectors)
         self.stage, self.step = 0, 0
         self.curve: list[dict[str, Any]] = []
         points = range(1, LOGGED_POINTS + 1)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from analyses.streams import stream_seed
 from engine.studies.counterfactual_text.config import INDEPENDENT, MATTE, Config
 from engine.studies.counterfactual_text.networks import (
-    SPECIAL,
     TextDecoder,
     TextEncoder,
     VectorDecoder,
@@ -49,13 +48,6 @@ class Model(nn.Module):
             self.prior = Prior(config, arm, n_domains)
         if self.prior.has_flow:
             self.mask = nn.Parameter(torch.ones(config.d_content))
-
-    @torch.no_grad()
-    def start_from(self, vectors: Tensor) -> None:
-        """Take word vectors (words × width) as those of encoder and decoder to start with."""
-        assert isinstance(self.encoder, TextEncoder) and isinstance(self.decoder, TextDecoder)
-        for table in (self.encoder.words, self.decoder.words):
-            table.weight[SPECIAL:] = vectors
 
     @property
     def is_sparse(self) -> bool:

@@ -40,7 +40,6 @@ class Source:
     test: Rows | None = None
     texts: DomainTexts | None = None
     words: tuple[str, ...] = ()
-    vectors: Tensor | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -48,9 +47,9 @@ class Source:
         return len(self.words) + SPECIAL if self.texts else 0
 
 
-def open_source(config: Config, seed: int, data_seed: int, start: bool = False) -> Source:
-    """The data a seed is trained on, with word vectors to `start` from where the config asks. Raises UserError."""
-    return _texts(config, data_seed, start) if config.reads_text else _world(config, seed, data_seed)
+def open_source(config: Config, seed: int, data_seed: int) -> Source:
+    """The data a seed is trained on. Raises UserError."""
+    return _texts(config, data_seed) if config.reads_text else _world(config, seed, data_seed)
 
 
 def is_shared(config: Config) -> bool:
@@ -103,7 +102,7 @@ def read(config: Config, data_seed: int) -> DomainTexts:
     return texts
 
 
-def _texts(config: Config, data_seed: int, start: bool) -> Source:
+def _texts(config: Config, data_seed: int) -> Source:
     texts = read(config, data_seed)
     train = texts.rows("train")
     words = tuple(vocabulary([texts.tokens[i] for i in train], config.vocabulary))
@@ -115,12 +114,7 @@ def _texts(config: Config, data_seed: int, start: bool) -> Source:
         )
         for split in SPLITS
     }
-    vectors = None
-    if start and config.word_vectors:
-        from engine.studies.counterfactual_text.vectors import word_vectors
-
-        vectors = word_vectors(words, 2 * config.embedding)
-    return Source(parts, texts.domains, texts=texts, words=words, vectors=vectors)
+    return Source(parts, texts.domains, texts=texts, words=words)
 
 
 def encode(texts: list[Tokens], places: dict[str, int], words: int) -> Tensor:

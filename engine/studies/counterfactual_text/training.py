@@ -50,8 +50,8 @@ class Session:
         """The data of every seed; what left a file's rows out is reported."""
         seeds, data_seed = self.run.seeds, self.run.data_seed
         if not is_shared(self.config):
-            return {seed: open_source(self.config, seed, data_seed, start=True) for seed in seeds}
-        source = open_source(self.config, seeds[0], data_seed, start=True)
+            return {seed: open_source(self.config, seed, data_seed) for seed in seeds}
+        source = open_source(self.config, seeds[0], data_seed)
         for reason, rows in (source.texts.left_out if source.texts else {}).items():
             self.run.message(f"{rows:,} rows {reason} were left out.")
         return dict.fromkeys(seeds, source)

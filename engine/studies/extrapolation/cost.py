@@ -7,6 +7,7 @@ from engine.studies.extrapolation.config import Config
 
 LOADING_SECONDS, BASE_MEMORY = 4.0, 5e8
 WORLD_STEP_SECONDS, FIT_SECONDS, TENT_SECONDS = 4.5e-3, 7e-6, 1.5e-4
+COMPARING_SECONDS = 1.3  # of latents with the truth, and with each other seed
 CURVE_FITS, CURVE_SHARE, CURVE_TARGETS = 6, 0.3, 100
 PICTURE_STEP_SECONDS, PICTURE_SECONDS = 1.0e-5, 2.2e-4
 OWN_STEP_SECONDS = 2e-3
@@ -22,7 +23,7 @@ def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
     """Seconds, memory and disk of a run without a GPU."""
     cores = max(1, len(os.sched_getaffinity(0)))
     share = max(1.0, n_seeds / (cores * (TOGETHER if cores > 1 else 1.0)))
-    each = _world(config) * len(config.regimes) if config.source == "world" else _pictures(config)
+    each = _world(config, n_seeds) * len(config.regimes) if config.source == "world" else _pictures(config)
     rows = (
         len(config.distances) * 12_000
         if config.source == "world"
@@ -36,16 +37,16 @@ def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
     }
 
 
-def _world(config: Config) -> float:
+def _world(config: Config, n_seeds: int) -> float:
     """Seconds of one core for one regime and seed."""
     fits = config.n_targets * (1 + CURVE_SHARE) + CURVE_FITS * CURVE_SHARE * min(
         CURVE_TARGETS, config.n_targets
     )
     fitting = FIT_SECONDS * fits * config.fit_steps * config.n_classes
     tent = TENT_SECONDS * config.n_targets * config.adapt_steps
-    return config.steps * WORLD_STEP_SECONDS * config.batch_size / 128 + len(config.distances) * (
-        fitting + tent
-    )
+    training = config.steps * WORLD_STEP_SECONDS * config.batch_size / 128
+    comparing = COMPARING_SECONDS * (1 + (0 if config.own_world else (n_seeds - 1) / 2))
+    return training + len(config.distances) * (fitting + tent) + comparing
 
 
 def _pictures(config: Config) -> float:

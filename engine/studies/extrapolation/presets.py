@@ -20,7 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scopes": [0.25, 0.5, 1.0],
         "severities": [0.5, 1.0, 2.0],
     },
-    "emoji": {"source": "emoji", "steps": 2_500, "batch_size": 48, "n_pictures": 60},
+    "emoji": {"source": "emoji", "steps": 1_500, "batch_size": 48, "n_pictures": 60},
     "paper": {"distances": [18.0, 24.0, 30.0], "n_targets": 1_000, "n_source": 20_000, "steps": 10_000},
 }
 

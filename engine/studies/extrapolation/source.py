@@ -10,7 +10,10 @@ from analyses.streams import stream_seed
 from data.assets import ASSETS, AssetMissing
 from data.class_pictures import NO_CLASS, ClassPictures, digit_pictures, people_pictures, read_class_folder
 from engine.errors import UserError
+from engine.studies.extrapolation.classifier_files import classifier_identity
 from engine.studies.extrapolation.config import Config
+
+READ_AT_ONCE = 500
 
 
 def open_pictures(config: Config) -> ClassPictures:
@@ -31,13 +34,17 @@ def _known(source: str, seed: int) -> ClassPictures:
 
 @lru_cache(maxsize=2)
 def _folder(folder: str, side: int, classifier: str, seed: int) -> ClassPictures:
-    rng = np.random.default_rng(stream_seed("extrapolation folder", seed))
     own = bool(classifier.strip())
+    found = _read(folder, side, own, seed)
+    return _named_by(classifier, found) if own else found
+
+
+def _read(folder: str, side: int, own: bool, seed: int) -> ClassPictures:
+    rng = np.random.default_rng(stream_seed("extrapolation folder", seed))
     try:
-        found = read_class_folder(Path(folder.strip()).expanduser(), side, rng, needs_classes=not own)
+        return read_class_folder(Path(folder.strip()).expanduser(), side, rng, needs_classes=not own)
     except (ValueError, OSError) as error:
         raise UserError("folder", str(error)) from error
-    return _named_by(classifier, found) if own else found
 
 
 def _named_by(classifier: str, pictures: ClassPictures) -> ClassPictures:
@@ -63,17 +70,16 @@ def _named_by(classifier: str, pictures: ClassPictures) -> ClassPictures:
 
 
 def data_identity(config: Config) -> str:
-    """Equal for configs that name the same data. Raises UserError where they cannot be had."""
+    """Equal for configs that name the same data. Raises UserError where they cannot be had; of a large folder when the run starts."""
     if config.source == "world":
         return f"world {config.world_seed}"
     if config.source != "folder":
         emoji = ASSETS["openmoji"].sha256[:12] if config.source == "emoji" else ""
         return f"{config.source} {emoji} seed {config.world_seed}"
-    from engine.studies.extrapolation.classifiers import classifier_identity
-
     own = classifier_identity(config.classifier) if config.classifier.strip() else ""
     folder = Path(config.folder.strip()).expanduser()
-    open_pictures(config)
-    files = sorted(one for one in folder.rglob("*") if one.is_file())
-    stamps = [f"{one.relative_to(folder)}:{one.stat().st_size}:{one.stat().st_mtime_ns}" for one in files]
+    listed = sorted(one for one in folder.rglob("*") if one.is_file()) if folder.is_dir() else []
+    if len(listed) <= READ_AT_ONCE:
+        _read(config.folder, config.side, bool(own), config.world_seed)
+    stamps = [f"{one.relative_to(folder)}:{one.stat().st_size}:{one.stat().st_mtime_ns}" for one in listed]
     return f"folder {stream_seed(' '.join(stamps)):x} {config.side} {own} seed {config.world_seed}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PART_OF = {"train": "labelled", "heldout": "validation"}
-PREFERRED = ("refined-1", "selection", "generator-1", "base")
+PREFERRED = ("refined-1", "generator-1", "base")
 LONGEST = 24
 
 
@@ -28,7 +28,7 @@ class SrfSource(RunSource):
     """`blocks.N.hook_out`: what leaves layer N of the language model, N counted from 0.
 
     An input is a picture, whose one token stands for its image tokens (their mean), and a question with its answer in
-    words. `run:ID/seed-2/refined-1` names a seed and a model: generator-1, base, refined-1, selection.
+    words. `run:ID/seed-2/refined-1` names a seed and a model: generator-1, base, refined-1.
     """
 
     def __init__(self, directory: Path, seed: int, what: str) -> None:

@@ -349,6 +349,11 @@ CLAIMS = (
         "not in the paper", f"{ABOVE}.", "labelled data alone, same steps", arms("triangle", "base", column="exact_shifted"), "few_labels",
     ),
     _claim(
+        "more_shift",
+        "Where unlabelled images differ twice as much, retraining on kept triplets helps on images like them.",
+        "not in the paper", f"{ABOVE}.", "labelled data alone, same steps", arms("triangle", "base", column="exact_shifted"), "more_shift",
+    ),
+    _claim(
         "no_shift_no_gain",
         "Unlabelled images like the labelled ones help less than shifted ones: gain with shift less gain without, each on images of its "
         "own kind.",

@@ -28,10 +28,16 @@ class Config(StudyConfig):
         default="",
         only_if={"pictures": "folder"},
     )
+    emoji_pool: Literal["openmoji", "noto"] = form_field(
+        "Who drew the unlabelled emoji: as the labelled, or Noto (needs Debian's fonts-noto-color-emoji), a second style as the shift.",
+        group="Data",
+        default="openmoji",
+        only_if={"pictures": "emoji"},
+    )
     n_labelled: int = form_field(
         "Labelled images, the paper's original data.",
         group="Data",
-        default=600,
+        default=1_500,
         unit="images",
         only_if=NOT_FOLDER,
         ge=20,
@@ -49,7 +55,7 @@ class Config(StudyConfig):
     n_pool: int = form_field(
         "Unlabelled images of a round; every seed writes one triplet on each.",
         group="Data",
-        default=4_000,
+        default=6_000,
         unit="images",
         only_if=SCENES,
         ge=40,
@@ -110,13 +116,19 @@ class Config(StudyConfig):
         only_if={**SMALL, "start": "none"},
         ge=1,
     )
-    task_shares: tuple[float, float, float] = form_field(
+    task_shares: tuple[float, ...] = form_field(
         "Shares of the labelled pairs that multi-task tuning turns into I→QA, IA→Q and IQ→A.",
         group="Generator",
         default=(0.5, 0.2, 0.3),
     )
+    generator: Literal["tuned", "bundled"] = form_field(
+        "Tune a generator for every seed, or let all seeds of the first round sample from the one that comes with Concordance.",
+        group="Generator",
+        default="tuned",
+        only_if={"start": "bundled", "pictures": "scenes"},
+    )
     generator_steps: int = form_field(
-        "Steps of multi-task tuning.", group="Generator", default=800, unit="steps", ge=1
+        "Steps of multi-task tuning.", group="Generator", default=1_500, unit="steps", ge=1
     )
     temperature: float = form_field(
         "Temperature at which pairs are sampled; the paper does not say. Predictions again are greedy.",
@@ -158,7 +170,7 @@ class Config(StudyConfig):
         default=(0.05, 0.5, 0.8),
     )
     arm_steps: int = form_field(
-        "Steps of every retraining.", group="Retraining", default=800, unit="steps", ge=1
+        "Steps of every retraining.", group="Retraining", default=400, unit="steps", ge=1
     )
     batch_size: int = form_field(
         "Rows per step.", group="Retraining", default=64, unit="rows", ge=1, le=4_096
@@ -182,7 +194,7 @@ class Config(StudyConfig):
     checkpoint_every: int = form_field(
         "Steps of every seed between checkpoints.",
         group="Retraining",
-        default=300,
+        default=500,
         unit="steps",
         advanced=True,
         ge=1,
@@ -192,6 +204,11 @@ class Config(StudyConfig):
     def own_arm(self) -> str:
         """The arm of the run's own filter, which the next round builds on."""
         return "triangle" if self.tie_break == "random" else "triangle_tied"
+
+    @property
+    def generators_tuned(self) -> int:
+        """Rounds whose generator is tuned here."""
+        return self.rounds - (self.generator == "bundled")
 
     @property
     def is_imported(self) -> bool:
@@ -226,9 +243,9 @@ class Config(StudyConfig):
 
     @field_validator("task_shares")
     @classmethod
-    def _tasks(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
-        if min(value) < 0 or value[0] <= 0 or value[1] <= 0 or value[2] <= 0:
-            raise ConfigError("task_shares", "every task needs a share above 0; a filter needs all three.")
+    def _tasks(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(value) != 3 or min(value) <= 0:
+            raise ConfigError("task_shares", "give three shares above 0; a filter needs all three tasks.")
         return value
 
     @model_validator(mode="after")
@@ -246,6 +263,15 @@ class Config(StudyConfig):
             raise ConfigError("model_id", "a large model needs a name, such as llava-hf/llava-1.5-7b-hf.")
         if self.model == "small" and self.pictures != "scenes" and self.start != "none":
             raise ConfigError("start", "the bundled model knows scenes only; set start to none.")
+        if self.generator == "bundled" and (self.start, self.pictures, self.model) != (
+            "bundled",
+            "scenes",
+            "small",
+        ):
+            raise ConfigError(
+                "generator",
+                "the bundled generator goes with the bundled model and scenes; set generator to tuned.",
+            )
         if bool(self.selection) != bool(self.selection_run):
             raise ConfigError(
                 "selection_run", "selection and selection_run belong together; give both or neither."

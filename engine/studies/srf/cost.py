@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.studies.srf.config import Config
 
-SECONDS_PER_ROW = 7e-4  # of a training step of the small model, one core
-TOWER_SECONDS_PER_ROW = 1.4e-3
+SECONDS_PER_ROW = 1e-3  # of a training step of the small model, one core
+TOWER_SECONDS_PER_ROW = 1.3e-3
 SECONDS_PER_TRIPLET = 5e-3  # a sampled pair and both predictions again
 SECONDS_PER_ANSWER = 6e-4
 SEEN_PER_SECOND, DRAWN_PER_SECOND = 1_500, 1_500
@@ -26,7 +26,8 @@ def estimate(config: "Config", n_seeds: int) -> dict[str, Any]:
     )
     trainings = 3 if config.is_imported else trainings
     generators = 0 if config.is_imported else config.rounds
-    steps = generators * config.generator_steps + trainings * config.arm_steps
+    tuned = 0 if config.is_imported else config.generators_tuned
+    steps = tuned * config.generator_steps + trainings * config.arm_steps
     training = steps * config.batch_size * SECONDS_PER_ROW
     answers = 2 * config.per_image * config.n_test * (trainings + generators)
     writing = generators * pool * SECONDS_PER_TRIPLET + answers * SECONDS_PER_ANSWER

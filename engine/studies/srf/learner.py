@@ -31,6 +31,7 @@ from engine.studies.srf.optimise import Optimiser
 from engine.studies.srf.scoring import Scores, Triplets, filter_curves, ranking, score
 from engine.studies.srf.selections import chosen, pairs_of, selected_pairs
 from engine.studies.srf.similarity import Compare
+from engine.studies.srf.small import bundled_generator
 from engine.studies.srf.source import Material
 from engine.studies.srf.tasks import Row, multi_task, row_of
 
@@ -71,6 +72,8 @@ class Learner:
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ROWS}
         self.triplets: dict[int, Triplets] = {}
         self.ends: dict[str, dict[str, Tensor]] = {}
+        if config.generator == "bundled":
+            self.ends["generator-1"] = bundled_generator()
         self._scores: dict[int, Scores] = {}
         self._prepare()
 
@@ -317,7 +320,9 @@ def stages(config: Config) -> list[Stage]:
         return [("retrain", 1, arm) for arm in config.arms_of(1)]
     found: list[Stage] = []
     for number in range(1, config.rounds + 1):
-        found += [("tune", number, ""), ("write", number, "")]
+        if number > 1 or config.generator == "tuned":
+            found.append(("tune", number, ""))
+        found.append(("write", number, ""))
         found += [("retrain", number, arm) for arm in config.arms_of(number)]
     return found
 

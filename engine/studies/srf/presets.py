@@ -4,18 +4,20 @@ from typing import Any
 
 WEAK: dict[str, Any] = {
     "start": "tower",
-    "n_labelled": 150,
+    "n_labelled": 770,
     "n_pool": 2_000,
-    "generator_steps": 250,
-    "arm_steps": 250,
-    "arms": "base,random,triangle,triangle_tied,confidence,oracle",
+    "generator_steps": 1_200,
+    "arm_steps": 1_200,
+    "learning_rate": 1.5e-3,
+    "arms": "base,random,triangle",
     "sweep": (),
+    "contrast": False,
     "noise": False,
-}
-NO_SHIFT: dict[str, Any] = {
-    "shift": 0.0,
+}  # a pilot's configuration: fluent, and right in a third to a half of its answers
+REGIME: dict[str, Any] = {
     "arms": "base,random,triangle,triangle_tied,oracle",
     "sweep": (),
+    "contrast": False,
     "noise": False,
 }
 
@@ -24,7 +26,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_labelled": 300,
         "n_pool": 600,
         "n_test": 100,
-        "generator_steps": 120,
+        "generator": "bundled",
         "arms": "triangle",
         "sweep": (),
         "arm_steps": 60,
@@ -33,14 +35,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "standard": {"rounds": 2},
     "weak": WEAK,
-    "few_labels": {
-        "n_labelled": 60,
-        "n_pool": 8_000,
-        "arms": "base,random,triangle,triangle_tied,oracle",
-        "sweep": (),
-        "noise": False,
-    },
-    "no_shift": NO_SHIFT,
+    "few_labels": {**REGIME, "n_labelled": 150, "n_pool": 8_000},
+    "more_shift": {**REGIME, "shift": 2.0},
+    "no_shift": {**REGIME, "shift": 0.0},
     "scratch": {
         "start": "tower",
         "n_labelled": 2_000,

@@ -6,9 +6,10 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
-from analyses.srf import is_kept
+from analyses.srf import is_kept, weaknesses
 from analyses.streams import stream_seed
 from data.pictures import Images
 from engine import schema
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 CHANCE_DRAWS = 20
+NUMBERS = dict.fromkeys(("vqa", "score_auc", "score_mean", "shuffled_score"), "float64")
 
 
 def write_results(
@@ -38,6 +40,9 @@ def write_results(
             rows[name] += [{"seed": learner.seed, **row} for row in learner.rows[name]]
         for name, tensors in learner.ends.items():
             run.write_tensors(weights_name(learner.seed, name), tensors)
+    own = [row for row in rows["srf_generators"] if row["kind"] == "multi_task"]
+    for sentence in weaknesses(pd.DataFrame(own).astype(NUMBERS)) if own else []:
+        run.message(f"The filter may mean nothing: {sentence}")
     rows["srf_consistency"] = _consistency(learners)
     rows["srf_noise"] = []
     if run.config.noise and not run.config.is_imported:

@@ -25,6 +25,7 @@ FILTER_OF = {
 }
 SAME = (
     "pictures",
+    "emoji_pool",
     "folder",
     "n_labelled",
     "per_image",

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from analyses.streams import stream_seed
+from data import scene_questions
 from data.pictures import Ints
 from data.scene_questions import DESCRIBE
 from engine.studies.srf.config import Config
 from engine.studies.srf.optimise import Optimiser
 from engine.studies.srf.policy import TOWER, Size, SmallPolicy, Words, Written, pixels
-from engine.studies.srf.source import WEIGHTS, Material
+from engine.studies.srf.source import GENERATOR, WEIGHTS, Material
 from engine.studies.srf.tasks import prompt_words
 
 MOST = 32
@@ -82,11 +83,14 @@ class Shared:
         return SmallModel(policy, self.seen)
 
 
+def scene_words() -> Words:
+    """The tokenizer of the bundled model: every word of scenes and of the three tasks."""
+    return Words([*scene_questions.words(), *prompt_words()])
+
+
 def words_of(config: Config, material: Material) -> Words:
     """The tokenizer: the bundled one for scenes, else every word of the labelled pairs and the tasks."""
     if config.start != "none":
-        from engine.studies.srf.bundling import scene_words
-
         return scene_words()
     return Words([*material.words(), *prompt_words(), *DESCRIBE.split()])
 
@@ -98,6 +102,13 @@ def bundled_start(config: Config, material: Material, device: str) -> Shared:
     whole = load_file(WEIGHTS)
     tower = {name: value for name, value in whole.items() if name.startswith(TOWER)}
     return share(config, material, tower, whole if config.start == "bundled" else None, device)
+
+
+def bundled_generator() -> dict[str, Tensor]:
+    """Projector and language model of the generator that comes with Concordance."""
+    from safetensors.torch import load_file
+
+    return load_file(GENERATOR)
 
 
 def share(

@@ -24,6 +24,7 @@ from engine.studies.srf.similarity import user_type
 
 SIDE, LARGE_SIDE = 48, 336
 WEIGHTS = Path(__file__).resolve().parents[3] / "data" / "weights" / "srf" / "scenes.safetensors"
+GENERATOR = WEIGHTS.with_name("generator.safetensors")
 Judge = Callable[[int, str, str], Truth]
 TypeOf = Callable[[str, str], str]
 
@@ -59,7 +60,7 @@ def open_material(config: Config) -> Material:
         sizes = config.n_labelled, config.per_image, config.n_pool, config.n_test, config.rounds
         return _scenes(sizes, config.shift, config.picture_seed)
     if config.pictures == "emoji":
-        return _emoji(config.n_labelled, config.rounds, config.picture_seed)
+        return _emoji(config.emoji_pool, config.n_labelled, config.rounds, config.picture_seed)
     side = SIDE if config.model == "small" else LARGE_SIDE
     return _folder(config.folder, side, config.rounds, config.picture_seed)
 
@@ -108,25 +109,29 @@ def _scenes(sizes: tuple[int, int, int, int, int], shift: float, seed: int) -> M
 
 
 @lru_cache(maxsize=1)
-def _emoji(n_labelled: int, rounds: int, seed: int) -> Material:
-    """OpenMoji's people: labelled, test and unlabelled by base and tone; the shifted test is the unlabelled style's own."""
+def _emoji(pool_style: str, n_labelled: int, rounds: int, seed: int) -> Material:
+    """OpenMoji's people split by base and tone; unlabelled and shifted ones drawn by OpenMoji too, or by Noto."""
     rng = np.random.default_rng(stream_seed("srf emoji", seed))
     try:
-        pictures = emoji_pictures("openmoji", rng)
+        pictures = emoji_pictures("openmoji" if pool_style == "openmoji" else "both", rng)
     except AssetMissing as error:
-        raise UserError("pictures", str(error)) from error
-    train = rng.permutation(pictures.splits["train"])
-    labelled, pool = train[:n_labelled], train[n_labelled:]
-    if len(pool) < 40 * rounds:
+        raise UserError("emoji_pool" if pool_style == "noto" else "pictures", str(error)) from error
+    is_noto = pictures.attributes.get("style", np.zeros(len(pictures), np.int64)) == 1
+    train, test = rng.permutation(pictures.splits["train"]), pictures.splits["test"]
+    own = train[~is_noto[train]]
+    labelled = own[:n_labelled]
+    pool = own[n_labelled:] if pool_style == "openmoji" else train[is_noto[train]]
+    if len(labelled) < n_labelled or len(pool) < 40 * rounds:
         raise UserError(
-            "n_labelled", f"{n_labelled} of {len(train)} emoji leave {len(pool)} unlabelled; label fewer."
+            "n_labelled", f"{n_labelled} of {len(own)} emoji leave {len(pool)} unlabelled; label fewer."
         )
+    validation = pictures.splits["validation"]
     parts = {
         "labelled": labelled,
-        "validation": pictures.splits["validation"],
-        "test": pictures.splits["test"],
+        "validation": validation[~is_noto[validation]],
+        "test": test[~is_noto[test]],
     }
-    parts["shifted"] = parts["test"]
+    parts["shifted"] = parts["test"] if pool_style == "openmoji" else test[is_noto[test]]
     parts |= {f"pool-{number}": part for number, part in enumerate(np.array_split(pool, rounds), 1)}
     pairs = {
         name: emoji_questions.pairs(pictures, rows.tolist(), rng)
@@ -201,8 +206,10 @@ def start_identity(config: Config) -> str:
     """The hash of the bundled model where a run starts from it. Raises UserError where it is missing."""
     if config.model == "large" or config.start == "none":
         return ""
-    if not WEIGHTS.exists():
-        raise UserError(
-            "start", f"{WEIGHTS.name} is missing from data/weights/srf; install Concordance again."
-        )
-    return sha256_file(WEIGHTS)[:16]
+    files = [WEIGHTS, *([GENERATOR] if config.generator == "bundled" else [])]
+    for path in files:
+        if not path.exists():
+            raise UserError(
+                "start", f"{path.name} is missing from data/weights/srf; install Concordance again."
+            )
+    return " ".join(sha256_file(path)[:16] for path in files)

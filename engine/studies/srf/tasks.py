@@ -60,9 +60,7 @@ def row_of(pair: Pair, task: Task, number: int) -> Row:
     return Row(pair.image, both_prompt(number % len(BOTH)), target)
 
 
-def multi_task(
-    pairs: Sequence[Pair], shares: tuple[float, float, float], rng: np.random.Generator
-) -> list[Row]:
+def multi_task(pairs: Sequence[Pair], shares: Sequence[float], rng: np.random.Generator) -> list[Row]:
     """Every pair once, as one of the tasks I→QA, IA→Q and IQ→A in these shares, drawn exactly and in random order."""
     ends = np.round(np.cumsum(shares) / sum(shares) * len(pairs)).astype(int)
     kinds = np.searchsorted(ends, np.arange(len(pairs)), side="right").clip(max=2)

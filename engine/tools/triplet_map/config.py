@@ -12,7 +12,9 @@ class Config(StudyConfig):
 
     of: str = form_field("Id of a finished srf run.", group="Map", default="")
     by: Literal["both", "text", "image"] = form_field(
-        "What makes two triplets alike: words of question and answer, the image, or both.", group="Map", default="both"
+        "What makes two triplets alike: words of question and answer, the image, or both.",
+        group="Map",
+        default="both",
     )
     n_neighbors: int = form_field(
         "Neighbours per triplet that UMAP keeps close; more shows larger structure.",

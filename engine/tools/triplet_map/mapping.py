@@ -36,7 +36,8 @@ def make_map(run: Run) -> None:
     distinct, of = np.unique(np.round(rows, 4), axis=0, return_inverse=True)
     if len(distinct) <= config.n_neighbors:
         raise UserError(
-            "n_neighbors", f"{config.n_neighbors} is too many for {len(distinct)} different triplets; choose fewer."
+            "n_neighbors",
+            f"{config.n_neighbors} is too many for {len(distinct)} different triplets; choose fewer.",
         )
     distinct = unit(distinct)
     neighbours = nearest(
@@ -82,17 +83,13 @@ def text_vectors(texts: list[str]) -> Floats:
 
     kinds, of = np.unique(np.array(texts, object).astype(str), return_inverse=True)
     try:
-        counts = TfidfVectorizer(
-            ngram_range=(1, 2), max_features=20_000, token_pattern=r"\S+"
-        ).fit_transform(kinds)
+        counts = TfidfVectorizer(ngram_range=(1, 2), max_features=20_000, token_pattern=r"\S+").fit_transform(
+            kinds
+        )
     except ValueError:
         raise UserError("by", "the texts hold no words; lay the triplets out by image.") from None
     topics = min(TOPICS, min(counts.shape) - 1)
-    rows = (
-        TruncatedSVD(topics, random_state=0).fit_transform(counts)
-        if topics > 1
-        else counts.toarray()
-    )
+    rows = TruncatedSVD(topics, random_state=0).fit_transform(counts) if topics > 1 else counts.toarray()
     return unit(rows.astype(np.float32))[of]
 
 
@@ -100,7 +97,9 @@ def image_vectors(run_id: str, images: NDArray[np.int64], seeds: NDArray[np.int6
     """Unit vectors of images shrunk to 12 × 12 colours, less their mean; zeros where an image is missing."""
     table = pq.read_table(folder(run_id) / IMAGES, columns=["image", "seed", "png"])
     small: dict[tuple[int, int | None], Floats] = {}
-    for image, seed, content in zip(*(table[name].to_pylist() for name in ("image", "seed", "png")), strict=True):
+    for image, seed, content in zip(
+        *(table[name].to_pylist() for name in ("image", "seed", "png")), strict=True
+    ):
         small[image, seed] = small[image, None] = _shrunk(content)
     rows = np.stack(
         [

@@ -16,7 +16,9 @@ from engine.tools.triplet_map.config import Config
 STUDY = "srf"
 TRIPLETS, IMAGES = "tables/srf_triplets.parquet", "tables/srf_images.parquet"
 STARTING_SECONDS, PAIRS_PER_SECOND, EPOCH_POINT_SECONDS = 8.0, 2e8, 1.6e-6
-BASED_ON = "Scaled from rates measured on one processor core; the first map on a machine compiles for 20 s more."
+BASED_ON = (
+    "Scaled from rates measured on one processor core; the first map on a machine compiles for 20 s more."
+)
 
 
 def folder(run: str) -> Path:
