@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data.pictures import Ints
-from data.scenes import ATTRIBUTES, BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES
+from data.scenes import ATTRIBUTES, BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES, all_states
 
 Truth = Literal["true", "false", "malformed", "unknown"]
 TYPES = ("colour", "shape", "where", "exist", "count", "caption")
@@ -209,15 +208,8 @@ def words() -> tuple[str, ...]:
     return tuple(sorted(told))
 
 
-def all_verdicts(states: Ints, said: Sequence[tuple[int, str, str]]) -> NDArray[np.str_]:
-    """The oracle's verdict of each (row of `states`, question, answer)."""
-    return np.array([verdict(states[row].tolist(), question, answer) for row, question, answer in said])
-
-
 def split_states() -> dict[str, Ints]:
     """All 9,216 states in four parts that never change: of pre-training, of labelled and unlabelled images, validation, test."""
-    from data.scenes import all_states
-
     order = np.random.default_rng(SPLIT_SEED).permutation(len(all_states()))
     parts = np.split(all_states()[order], np.cumsum([3_456, 3_456, 1_152]))
     return dict(zip(("pretraining", "tuning", "validation", "test"), parts, strict=True))

@@ -1,12 +1,10 @@
 """Writing triplets on unlabelled images and predicting both halves again, and what can be told of a generator (section 2.3)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from analyses.streams import stream_seed
 from data.pictures import Ints
@@ -22,12 +20,11 @@ from engine.studies.srf.scoring import (
     score,
     triangle,
 )
-from engine.studies.srf.similarity import Compare
+from engine.studies.srf.similarity import Compare, compare
 from engine.studies.srf.source import Material
 from engine.studies.srf.tasks import both_prompt, question_prompt, read_pair, read_question
 
 TIED = 1 - 1e-9
-MOST_SMALL, MOST_LARGE = 32, 256
 PROBED = 600
 
 
@@ -43,27 +40,6 @@ class Writer(Protocol):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> list[Written]: ...
-
-
-@dataclass
-class SmallWriter:
-    """A small policy and what its tower sees of every image of the run."""
-
-    policy: Any
-    seen: Tensor
-    most: int = MOST_SMALL
-
-    def write_on(
-        self,
-        rows: Ints,
-        prompts: Sequence[str],
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> list[Written]:
-        found: list[Written] = self.policy.write(
-            self.seen[torch.from_numpy(rows)], prompts, self.most, generator, temperature
-        )
-        return found
 
 
 def sampler(name: str, *seeds: int) -> torch.Generator:
@@ -135,8 +111,6 @@ def score_auc(
         read_question(one.text)
         for one in writer.write_on(rows, [question_prompt(answer) for answer in sampled])
     ]
-    from engine.studies.srf.similarity import compare
-
     kinds = [pair.type for pair in asked]
     question = compare(kinds, [pair.question for pair in asked], again_q, "question", texts)
     answer = compare(kinds, sampled, again_a, "answer", texts)

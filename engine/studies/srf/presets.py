@@ -13,7 +13,7 @@ WEAK: dict[str, Any] = {
     "sweep": (),
     "contrast": False,
     "noise": False,
-}  # a pilot's configuration: fluent, and right in a third to a half of its answers
+}  # a pilot's configuration: fluent, and right in about half of its answers
 REGIME: dict[str, Any] = {
     "arms": "base,random,triangle,triangle_tied,oracle",
     "sweep": (),
