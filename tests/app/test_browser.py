@@ -36,6 +36,7 @@ def test_tour_from_click_to_heat_map(address: str, page: Page) -> None:
     expect(
         main.get_by_text(re.compile("SmolLM2-135M-Instruct .instruct model, 4-bit origin"))
     ).to_be_visible()
+    expect(page.get_by_test_id("stStatusWidget")).to_be_hidden(timeout=60_000)
 
 
 def test_svg_holds_its_labels_as_text(address: str, page: Page, tmp_path: Path) -> None:

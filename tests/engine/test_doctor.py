@@ -38,8 +38,8 @@ def test_a_missing_asset_is_a_warning_with_its_remedy(monkeypatch: pytest.Monkey
 
     from data import assets
 
-    name, asset = next(iter(assets.ASSETS.items()))
-    monkeypatch.setattr(assets, "ASSETS", {name: replace(asset, package="no-such-package")})
+    asset = next(iter(assets.ASSETS.values()))
+    monkeypatch.setattr(assets, "ASSETS", {"no-such-asset": replace(asset, package="no-such-package")})
     (report,) = doctor.assets()
     assert report.level == "warning" and "no-such-package" in report.text
 
