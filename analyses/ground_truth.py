@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse, stats
+from scipy import sparse
 
 from analyses.matching import Match, cosine_matrix, match
 from analyses.sae_frames import as_pandas
@@ -142,6 +142,8 @@ def frequency_correlation(matches: Any, bins: int = 4, subset: str = "all") -> F
     frequency = table[["frequency_a", "frequency_b"]].min(axis=1).to_numpy(dtype=np.float64)
     similarity = table["cosine"].abs().to_numpy(dtype=np.float64)
     varies = len(table) > 1 and np.ptp(frequency) > 0 and np.ptp(similarity) > 0
-    spearman = float(stats.spearmanr(frequency, similarity).statistic) if varies else np.nan
+    from scipy.stats import spearmanr
+
+    spearman = float(spearmanr(frequency, similarity).statistic) if varies else np.nan
     parts = np.array_split(similarity[np.argsort(frequency, kind="stable")], bins)
     return FrequencyCorrelation(spearman, np.array([part.mean() if len(part) else np.nan for part in parts]))

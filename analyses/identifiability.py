@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import entropy, ortho_group, rankdata
 
 Floats = NDArray[np.float64]
 Method = Literal["pearson", "spearman"]
@@ -100,6 +99,8 @@ def correlations(first: ArrayLike, second: ArrayLike, method: Method = "pearson"
     """
     a, b = _pair(first, second, ("first", "second"))
     if method == "spearman":
+        from scipy.stats import rankdata
+
         a, b = rankdata(a, axis=0), rankdata(b, axis=0)
     return np.clip(_standardised(a).T @ _standardised(b) / len(a), -1.0, 1.0)
 
@@ -180,6 +181,8 @@ def rotation_floor(d: int, rng: np.random.Generator, draws: int = 2_000) -> Chan
         raise ValueError(f"A block has one dimension or more, not {d}.")
     if d == 1:
         return Chance(1.0, 0.0, 1.0, 1.0, draws)
+    from scipy.stats import ortho_group
+
     rotations = np.abs(ortho_group.rvs(d, size=draws, random_state=rng))
     return Chance.of([r[linear_sum_assignment(r, maximize=True)].mean() for r in rotations])
 
@@ -196,6 +199,8 @@ def rotated_null(
     white = left[:, size > 1e-9 * size[0]]
     if white.shape[1] == 1:
         return Chance.of([mean_correlation(values, white, method).value])
+    from scipy.stats import ortho_group
+
     turns = ortho_group.rvs(white.shape[1], size=draws, random_state=rng)
     return Chance.of([mean_correlation(values, white @ turn, method).value for turn in turns])
 
@@ -232,5 +237,7 @@ def _concentration(importance: Floats) -> float:
         return 0.0
     if importance.shape[1] == 1:
         return 1.0
+    from scipy.stats import entropy
+
     spread = entropy(importance[used], axis=1, base=importance.shape[1])
     return float(np.average(1 - spread, weights=weights[used]))

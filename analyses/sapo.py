@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtri
 
 Floats = NDArray[np.float64]
 
 JUNK_LIMIT = 0.3
-Z95 = float(stats.norm.ppf(0.975))
+Z95 = float(ndtri(0.975))
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
@@ -115,7 +115,9 @@ def order_agreement(a: Floats, b: Floats, rng: np.random.Generator, draws: int =
         raise ValueError(
             f"orders of shapes {a.shape} and {b.shape}; give two n × L arrays alike, L at least 2."
         )
-    kendall = [stats.kendalltau(x, y).statistic for x, y in zip(a, b, strict=True)]
+    from scipy.stats import kendalltau
+
+    kendall = [kendalltau(x, y).statistic for x, y in zip(a, b, strict=True)]
     null = [_rank_correlation(a, rng.permuted(b, axis=1)) for _ in range(draws)]
     return OrderAgreement(
         len(a),
@@ -127,7 +129,9 @@ def order_agreement(a: Floats, b: Floats, rng: np.random.Generator, draws: int =
 
 
 def _rank_correlation(a: Floats, b: Floats) -> float:
-    ranks = [stats.rankdata(side, axis=1) for side in (a, b)]
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(side, axis=1) for side in (a, b)]
     x, y = (side - side.mean(axis=1, keepdims=True) for side in ranks)
     spread = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
     return (

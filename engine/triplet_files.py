@@ -10,8 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analyses.figures import to_csv
-from analyses.srf_html import sheet_html
 from engine.triplet_pool import Cut
 
 if TYPE_CHECKING:
@@ -48,6 +46,8 @@ def write_file(format: str, reader: "TripletReader", run_id: str, at: NDArray[np
         first = (
             f"The first {SHEET:,} of {len(at):,} triplets." if len(at) > SHEET else f"{len(at):,} triplets."
         )
+        from analyses.srf_html import sheet_html
+
         return sheet_html(
             rows.to_pylist(), f"Triplets of run {run_id}", [first, f"Images: {_origins(rows)}."]
         ).encode()
@@ -66,6 +66,8 @@ def _final(rows: pa.Table) -> pa.Table:
 
 
 def _csv(rows: pa.Table, run_id: str) -> bytes:
+    from analyses.figures import to_csv
+
     return to_csv(rows.select(COLUMNS))
 
 

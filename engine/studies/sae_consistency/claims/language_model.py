@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from numpy.typing import ArrayLike
 
 from engine.studies.base import Claim, Measurement
 from engine.studies.sae_consistency.claims.measuring import (
@@ -62,6 +62,18 @@ def measure_headline(tables: list[Tables]) -> Measurement:
     return measurement(value, n_seeds(run), null_of(run), untrained, shown)
 
 
+def _spearman(a: ArrayLike, b: ArrayLike) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(a, b).statistic)
+
+
+def _kendall(a: ArrayLike, b: ArrayLike) -> float:
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(a, b).statistic)
+
+
 def _with_frequency(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return rows[["frequency_a", "frequency_b"]].min(axis=1).to_numpy(), rows["cosine"].abs().to_numpy()
 
@@ -70,7 +82,7 @@ def measure_frequency(tables: list[Tables]) -> Measurement:
     """Spearman of lower frequency and |cosine|; the rule also wants the means of five log-spaced bins to rise."""
 
     def spearman(rows: pd.DataFrame) -> float:
-        return float(stats.spearmanr(*_with_frequency(rows)).statistic)
+        return _spearman(*_with_frequency(rows))
 
     (run,) = tables
     value = per_pair(run, "matches", spearman)
@@ -95,11 +107,11 @@ def measure_explanations(tables: list[Tables]) -> Measurement:
     rows = rows.merge(matches[[*keys, "frequency_a", "frequency_b"]], on=keys)
 
     def spearman(part: pd.DataFrame) -> float:
-        return float(stats.spearmanr(part["cosine"].abs(), part["agreement"]).statistic)
+        return _spearman(part["cosine"].abs(), part["agreement"])
 
     value = per_pair({"explanations": _table(rows)}, "explanations", spearman)
     frequency = rows[["frequency_a", "frequency_b"]].min(axis=1)
-    baseline = float(stats.spearmanr(frequency, rows["agreement"]).statistic)
+    baseline = _spearman(frequency, rows["agreement"])
     return measurement(value, n_seeds(run), 0.0, baseline, value[1] > 0.3 and value[1] > baseline)
 
 
@@ -130,13 +142,12 @@ def measure_ordering(tables: list[Tables]) -> Measurement:
     groups = _by_architecture(tables)
     best = [max((pairs_value(run, subset="alive") for run in runs), key=lambda v: v[0]) for runs in groups]
     published = -np.arange(len(groups))
-    tau = float(stats.kendalltau(published, [value[0] for value in best]).statistic)
+    tau = _kendall(published, [value[0] for value in best])
     draws = [
-        float(stats.kendalltau(published, [_drawn(runs, seed) for runs in groups]).statistic)
-        for seed in range(n_seeds(tables[0]))
+        _kendall(published, [_drawn(runs, seed) for runs in groups]) for seed in range(n_seeds(tables[0]))
     ]
     fvu = [min(float(per_seed(run, "fvu").mean()) for run in runs) for runs in groups]
-    baseline = float(stats.kendalltau(published, -np.array(fvu)).statistic)
+    baseline = _kendall(published, -np.array(fvu))
     apart = all(low[1] > high[2] for low, high in pairwise(best))
     value = (tau, min([tau, *draws]), max([tau, *draws]))
     return measurement(value, n_seeds(tables[0]), 0.0, baseline, apart)

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analyses.ground_truth import allocation_exponent
 from engine.studies.base import Claim, Measurement
@@ -116,7 +115,9 @@ def measure_frequency(tables: list[Tables]) -> Measurement:
 
     def spearman(rows: pd.DataFrame) -> float:
         lower = rows[["frequency_a", "frequency_b"]].min(axis=1)
-        return float(stats.spearmanr(lower, rows["cosine"].abs()).statistic)
+        from scipy.stats import spearmanr
+
+        return float(spearmanr(lower, rows["cosine"].abs()).statistic)
 
     (run,) = tables
     value = per_pair(run, "matches", spearman)
