@@ -118,8 +118,9 @@ def _table(config: Config) -> list[dict[str, Any]]:
         raise UserError("selection_run", f"{config.selection_run} is no finished run of srf.")
     record = read_json(directory / "config.json")["config"]
     for name in SAME:
-        if record.get(name) != getattr(config, name):
-            raise UserError(name, f"run {config.selection_run} has {record.get(name)}; set {name} to it.")
+        theirs = record.get(name, Config.model_fields[name].default)
+        if theirs != getattr(config, name):
+            raise UserError(name, f"run {config.selection_run} has {theirs}; set {name} to it.")
     rows: list[dict[str, Any]] = pq.read_table(
         path, columns=["seed", "round", "triplet", "image", "type", "question", "answer"]
     ).to_pylist()
