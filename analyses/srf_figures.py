@@ -87,8 +87,8 @@ def histogram_figure(
         alt="",
         title="Scores by type",
         subtitle="dashed: the cut; drag over a type to move its own",
-        height=180 + 190 * down,
-    ).update_layout(margin={"t": 122})
+        height=198 + 190 * down,
+    ).update_layout(margin={"t": 140})
     return move_cuts(figure, histograms, types)
 
 
