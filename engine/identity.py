@@ -30,6 +30,7 @@ CODE = (
     "engine/language_model.py",
     "engine/sae_formats",
     "engine/studies/base.py",
+    "engine/studies/seeds.py",
     "engine/text_windows.py",
 )
 

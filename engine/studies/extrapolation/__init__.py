@@ -56,14 +56,13 @@ class Extrapolation(Study):
 
     def train_together(self, runs: Sequence[Run]) -> None:
         from engine.studies.extrapolation.training import train
-        from engine.studies.sr2.training import surviving
+        from engine.studies.seeds import one_after_the_other
 
-        for run in runs[1:]:
-            run.progress(0, 1, "waiting for the runs of this launch before it")
-        for run in runs:
-            with surviving(run, alone=len(runs) == 1):
-                train(run)
-                run.finish()
+        def one(run: Run) -> None:
+            train(run)
+            run.finish()
+
+        one_after_the_other(runs, one)
 
     def fingerprint(self, config: Any, seeds: Sequence[int]) -> str:
         from engine.studies.extrapolation.source import data_identity

@@ -12,7 +12,7 @@ from engine.studies.extrapolation.config import Config
 from engine.studies.extrapolation.pictures import PictureLearner
 from engine.studies.extrapolation.source import open_pictures
 from engine.studies.extrapolation.worlds import WorldLearner
-from engine.studies.sr2.training import one_thread_each
+from engine.studies.seeds import one_thread_each, under
 
 Learner = WorldLearner | PictureLearner
 LOGGED_POINTS = 60
@@ -89,9 +89,5 @@ def _restore(run: Run, learners: Mapping[tuple[int, str], Learner]) -> None:
         return
     done, tensors, states = restored
     for (seed, name), learner in learners.items():
-        prefix = f"{seed}.{name}."
-        learner.load(
-            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
-            done,
-            states[f"{seed}.{name}"],
-        )
+        place = f"{seed}.{name}"
+        learner.load(under(f"{place}.", tensors), done, states[place])

@@ -14,7 +14,7 @@ from engine.studies.label_shift.config import Config
 from engine.studies.label_shift.deployment import Deployment
 from engine.studies.label_shift.results import write_results
 from engine.studies.label_shift.source import open_source
-from engine.studies.sr2.training import one_thread_each
+from engine.studies.seeds import one_thread_each, under
 
 LOGGED_POINTS = 100
 
@@ -78,8 +78,4 @@ def _restore(run: Run, deployments: dict[int, Deployment]) -> None:
         return
     done, tensors, _ = restored
     for seed, deployment in deployments.items():
-        prefix = f"seed-{seed}."
-        mine = {
-            name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
-        }
-        deployment.load(mine, done)
+        deployment.load(under(f"seed-{seed}.", tensors), done)

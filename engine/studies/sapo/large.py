@@ -81,8 +81,6 @@ class LargePolicy:
 class LargePolicies:
     """Adapters of one model, which all seeds share: they train one after the other."""
 
-    workers: int = 1
-
     def __init__(self, config: Config, device: str) -> None:
         self.config, self.found = config, open_model(config, device)
         self.rows: int | None = config.pass_rows

@@ -13,13 +13,12 @@ from engine.studies.sapo.rollouts import Sampler, generator_of
 
 class Policies(Protocol):
     """`task` is what the policies are asked, `rows` how many completions one forward pass takes (None: any number),
-    `workers` how many seeds may train at once, `source` the published model, if any.
+    `source` the published model, if any.
     """
 
     config: Config
     task: Task
     rows: int | None
-    workers: int
     source: str | None
 
     def trainable(self, seed: int) -> Trainable:
@@ -38,7 +37,6 @@ class Policies(Protocol):
 class SmallPolicies:
     """Policies of a config's sizes, each with all of its weights to itself."""
 
-    workers: int = 2
     rows: int | None = None
     source: str | None = None
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import UserError
+from engine.studies.seeds import under
 from engine.studies.sr2.config import Config
 from engine.studies.sr2.network import cross_entropy
 from engine.studies.sr2.reasoners import Reasoner, State, make_reasoner, trace
@@ -103,9 +104,7 @@ class Trainer:
     def load(self, tensors: dict[str, Tensor], done: int, loss: float, chosen: Validation | None) -> None:
         self.done, self.loss, self.chosen = done, loss, chosen
         for kind in ("model", "mean", "best"):
-            prefix = f"{kind}."
-            held = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
-            getattr(self, kind).load_state_dict(held)
+            getattr(self, kind).load_state_dict(under(f"{kind}.", tensors))
         for name, parameter in self.model.named_parameters():
             if f"adam.{name}.step" in tensors:
                 keys = ("step", "exp_avg", "exp_avg_sq")

@@ -1,10 +1,8 @@
 """Training the seeds of a run in lockstep on the same batches, each on a core of its own."""
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from math import ceil
 from queue import Empty, PriorityQueue
@@ -13,8 +11,8 @@ from typing import Any, TypeVar
 import torch
 
 from data.sr2 import PuzzleSet
-from engine.errors import UserError
 from engine.run import Run, Stopped
+from engine.studies.seeds import one_after_the_other, one_thread_each, under
 from engine.studies.sr2.config import Config
 from engine.studies.sr2.cost import flops_per_step
 from engine.studies.sr2.results import write_results
@@ -136,10 +134,9 @@ class Training:
         _, tensors, state = restored
         self.validations = state["validations"]
         for seed, trainer in self.trainers.items():
-            prefix, mine = f"seed-{seed}.", state["seeds"][str(seed)]
+            mine = state["seeds"][str(seed)]
             chosen = Validation(**mine["chosen"]) if mine["chosen"] else None
-            named = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
-            trainer.load(named, mine["done"], mine["loss"], chosen)
+            trainer.load(under(f"seed-{seed}.", tensors), mine["done"], mine["loss"], chosen)
 
 
 def train(runs: Sequence[Run], finish: Callable[[Run], None] = lambda run: None) -> None:
@@ -148,36 +145,12 @@ def train(runs: Sequence[Run], finish: Callable[[Run], None] = lambda run: None)
     Raises UserError when a setting fails, Stopped when asked to stop.
     """
     with one_thread_each() as pool:
-        for run in runs[1:]:
-            run.progress(0, 1, "waiting for the runs of this launch before it")
-        for run in runs:
-            with surviving(run, alone=len(runs) == 1):
-                run.progress(0, 1, "drawing puzzles")
-                training = Training(run, open_puzzles(run.config), pool)
-                training.train()
-                write_results(training)
-                finish(run)
 
+        def one(run: Run) -> None:
+            run.progress(0, 1, "drawing puzzles")
+            training = Training(run, open_puzzles(run.config), pool)
+            training.train()
+            write_results(training)
+            finish(run)
 
-@contextmanager
-def surviving(run: Run, alone: bool) -> Iterator[None]:
-    """Let a bad setting fail its run only, where others go on."""
-    try:
-        yield
-    except UserError as error:
-        if alone:
-            raise
-        run.end("failed", str(error))
-
-
-@contextmanager
-def one_thread_each() -> Iterator[ThreadPoolExecutor]:
-    """A pool with a thread for each core, in which torch uses one: these shapes gain nothing from more."""
-    before = torch.get_num_threads()
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(cores, initializer=lambda: torch.set_num_threads(1)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)
+        one_after_the_other(runs, one)

@@ -1,0 +1,144 @@
+"""What studies share that train every seed by itself: threads, launches, and checkpoints that a seed writes when it is due."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from engine.errors import UserError
+from engine.run import Run, Stopped
+
+Item = TypeVar("Item")
+
+
+@contextmanager
+def one_thread_each(most: int | None = None) -> Iterator[ThreadPoolExecutor]:
+    """A pool with a thread for each core, or `most`, in which torch uses one: these shapes gain nothing from more."""
+    before = torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(
+            min(cores, most or cores), initializer=lambda: torch.set_num_threads(1)
+        ) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def surviving(run: Run, alone: bool) -> Iterator[None]:
+    """Let a bad setting fail its run only, where others go on."""
+    try:
+        yield
+    except UserError as error:
+        if alone:
+            raise
+        run.end("failed", str(error))
+
+
+def one_after_the_other(runs: Sequence[Run], train: Callable[[Run], None]) -> None:
+    """Train the runs of a launch in turn; a bad setting fails its run only. Raises UserError for a run alone, Stopped."""
+    for run in runs[1:]:
+        run.progress(0, 1, "waiting for the runs of this launch before it")
+    for run in runs:
+        with surviving(run, alone=len(runs) == 1):
+            train(run)
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, named by what follows it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+class SeedLearner(Protocol):
+    """One seed's training: `work` is units done and in all, `state` what JSON holds of a checkpoint."""
+
+    seed: int
+
+    @property
+    def finished(self) -> bool: ...
+
+    def advance(self) -> None: ...
+
+    def work(self) -> tuple[float, float]: ...
+
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+
+Learner = TypeVar("Learner", bound=SeedLearner)
+
+
+class SeedSession(Generic[Learner]):
+    """The learners of a run, as many at a time as the pool has threads; each seed's own work is in one thread.
+
+    A subclass makes `learners`, with `log` for what they report, takes `checkpoints` from what was restored, and calls
+    `keep_all`. A checkpoint holds a seed where it is and the others where they last were.
+    """
+
+    learners: list[Learner]
+
+    def __init__(self, run: Run, pool: ThreadPoolExecutor) -> None:
+        self.run, self.pool = run, pool
+        self.lock = threading.Lock()
+        self.checkpoints = 0
+        self.kept: dict[int, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+
+    def log(self, step: int, seed: int, **values: float) -> None:
+        with self.lock:
+            self.run.log(step, seed, **values)
+
+    def keep_all(self) -> None:
+        self.kept = {one.seed: (one.tensors(), deepcopy(one.state())) for one in self.learners}
+
+    def train(self) -> None:
+        """Bring every seed to its end, with checkpoints on the way. Raises Stopped when asked to."""
+        self.each([learner for learner in self.learners if not learner.finished], self.to_its_end)
+        if not all(learner.finished for learner in self.learners):
+            raise Stopped
+
+    def each(self, items: Sequence[Item], action: Callable[[Item], None]) -> None:
+        """Do something to each item; the first error is raised, and what has not begun by then is left."""
+        waiting = [self.pool.submit(action, item) for item in items]
+        try:
+            for done in waiting:
+                done.result()
+        finally:
+            for done in waiting:
+                done.cancel()
+
+    def to_its_end(self, learner: Learner) -> None:
+        saved = learner.work()[0]
+        while not learner.finished and not self.run.should_stop:
+            learner.advance()
+            self.progress()
+            due = learner.work()[0] - saved >= self.run.config.checkpoint_every
+            if due or learner.finished or self.run.should_stop:
+                self.checkpoint(learner)
+                saved = learner.work()[0]
+
+    def progress(self) -> None:
+        parts = [learner.work() for learner in self.learners]
+        with self.lock:
+            self.run.progress(sum(done for done, _ in parts), sum(total for _, total in parts), "training")
+
+    def checkpoint(self, learner: Learner) -> None:
+        """Save where `learner` is now and where the others last were."""
+        mine = learner.tensors(), deepcopy(learner.state())
+        with self.lock:
+            self.kept[learner.seed] = mine
+            self.checkpoints += 1
+            states = {str(seed): state for seed, (_, state) in self.kept.items()}
+            self.run.checkpoint(self.checkpoints, self.held(), states)
+
+    def held(self) -> dict[str, Tensor]:
+        """The tensors of a checkpoint, from what is kept of every seed."""
+        return {name: value for tensors, _ in self.kept.values() for name, value in tensors.items()}
