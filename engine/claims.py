@@ -10,9 +10,7 @@ import pyarrow as pa
 from engine.identity import find_study, identity
 from engine.scheduler import Scheduler
 from engine.store import Store
-from engine.studies.base import Claim, Measurement
-
-NOT_TESTED = Measurement(None, None, None, 0, None, None, "not tested")
+from engine.studies.base import NOT_TESTED, Claim
 
 
 def claim_runs(scheduler: Scheduler, study: str, preset: str, seeds: int) -> list[str]:

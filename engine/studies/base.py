@@ -41,6 +41,9 @@ class Measurement:
     verdict: Verdict
 
 
+NOT_TESTED = Measurement(None, None, None, 0, None, None, "not tested")
+
+
 @dataclass(frozen=True)
 class Claim:
     """One claim of the paper, its figure there, and the rule that decides it here.

@@ -9,19 +9,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from analyses.matching import bootstrap_interval, mean_interval
-from engine.studies.base import Claim, Measurement
+from engine.studies.base import NOT_TESTED, Claim, Measurement
 from engine.studies.counterfactual_text.config import BETA_VAE, INDEPENDENT, MATTE, NO_SPARSITY
+from engine.studies.measuring import (
+    Floats,
+    Measure,
+    Runs,
+    Tables,
+    at_standard,
+    by_seed,
+    measured,
+    measured_between,
+)
 
-Tables = Mapping[str, pa.Table]
-Floats = NDArray[np.float64]
-Measure = Callable[[list[Tables]], Measurement]
-Rule = Callable[[float, float], bool]
+Rule = Callable[[float, float, float], bool]
 WORLD, SEEDS = 11, 5
 IDENTIFIED, NOT_THERE, ALIKE = 0.8, 0.15, 0.5
-NOT_TESTED = Measurement(None, None, None, 0, None, None, "not tested")
 THEOREM = "theorem {} (read second-hand); no figure is given"
 NOTE = (
     "IMDB 25.9, Yelp 26.3, Amazon 35.7, Yahoo 29.0 against CP-VAE's 20.0, 16.8, 30.1, 20.3 (read second-hand)"
@@ -43,31 +47,19 @@ def _column(table: pa.Table, column: str, where: Mapping[str, str]) -> Floats | 
     frame = table.to_pandas()
     for name, value in where.items():
         frame = frame[frame[name] == value]
-    values = frame.sort_values("seed")[column].to_numpy(dtype=np.float64)
-    return values if len(values) and np.isfinite(values).all() else None
+    return by_seed(frame, column)
 
 
-def measured(
-    values: Floats | None, rule: Rule, baseline: Floats | None, chance: float | None = None
-) -> Measurement:
-    """Mean with its 95 % t interval over seeds; `rule` sees low and high. One seed shows nothing."""
-    if values is None:
-        return NOT_TESTED
-    mean, (low, high) = float(values.mean()), mean_interval(values)
-    beside = None if baseline is None else float(baseline.mean())
-    if not np.isfinite([low, high]).all():
-        return Measurement(mean, None, None, len(values), chance, beside, "not shown")
-    return Measurement(
-        mean, low, high, len(values), chance, beside, "shown" if rule(low, high) else "not shown"
-    )
+def beside(baseline: Floats | None) -> float | None:
+    return None if baseline is None else float(baseline.mean())
 
 
 def at_least(level: float) -> Rule:
-    return lambda low, high: low > level
+    return lambda mean, low, high: low > level
 
 
 def at_most(level: float) -> Rule:
-    return lambda low, high: high < level
+    return lambda mean, low, high: high < level
 
 
 def better_than_each(column: str, others: tuple[str, ...], larger: bool = True) -> Measure:
@@ -80,7 +72,7 @@ def better_than_each(column: str, others: tuple[str, ...], larger: bool = True) 
             if mine is None or theirs is None:
                 return NOT_TESTED
             gain = mine - theirs if larger else theirs - mine
-            found.append(measured(gain, at_least(0.0), theirs, 0.0))
+            found.append(measured(gain, at_least(0.0), beside(theirs), 0.0))
         return min(found, key=lambda one: -np.inf if one.low is None else one.low)
 
     return measure
@@ -94,7 +86,7 @@ def level(column: str, rule: Rule, baseline: str, chance: str | None = "null") -
         return measured(
             bench(tables[0], column),
             rule,
-            bench(tables[0], column, baseline),
+            beside(bench(tables[0], column, baseline)),
             None if level is None else float(level.mean()),
         )
 
@@ -106,7 +98,7 @@ def measure_routes(tables: list[Tables]) -> Measurement:
     through, swapped = bench(tables[0], "cf_noise"), bench(tables[0], "cf_style")
     if through is None or swapped is None:
         return NOT_TESTED
-    return measured(swapped - through, at_least(0.0), swapped, 0.0)
+    return measured(swapped - through, at_least(0.0), beside(swapped), 0.0)
 
 
 def measure_dense(tables: list[Tables]) -> Measurement:
@@ -119,7 +111,7 @@ def measure_dense(tables: list[Tables]) -> Measurement:
         gains.append(mine - theirs)
     if len(gains[0]) != len(gains[1]):
         return NOT_TESTED
-    return measured(gains[0] - gains[1], at_least(0.0), gains[1], 0.0)
+    return measured(gains[0] - gains[1], at_least(0.0), beside(gains[1]), 0.0)
 
 
 def measure_seeds(tables: list[Tables]) -> Measurement:
@@ -128,18 +120,7 @@ def measure_seeds(tables: list[Tables]) -> Measurement:
     frame = frame[(frame["arm"] == MATTE) & (frame["block"] == "style noise")]
     if frame.empty:
         return NOT_TESTED
-    seeds = sorted({*frame["seed_a"], *frame["seed_b"]})
-    matrix = np.zeros((len(seeds), len(seeds)))
-    for row in frame.itertuples():
-        pair = [seeds.index(row.seed_a), seeds.index(row.seed_b)]
-        matrix[pair, pair[::-1]] = max(0.0, row.r2)
-    mean, chance = float(matrix[np.triu_indices(len(seeds), 1)].mean()), float(frame["null"].mean())
-    interval = bootstrap_interval(matrix)
-    if interval is None:
-        return Measurement(mean, None, None, len(seeds), chance, None, "not shown")
-    return Measurement(
-        mean, *interval, len(seeds), chance, None, "shown" if interval[0] > ALIKE else "not shown"
-    )
+    return measured_between(frame, frame["r2"].clip(lower=0.0), ALIKE, float(frame["null"].mean()))
 
 
 def text_gain(column: str, arm: str, route: str, ours: str = "noise") -> Measure:
@@ -149,19 +130,14 @@ def text_gain(column: str, arm: str, route: str, ours: str = "noise") -> Measure
         mine, theirs = scores(tables[0], column, MATTE, ours), scores(tables[0], column, arm, route)
         if mine is None or theirs is None:
             return NOT_TESTED
-        return measured(mine - theirs, at_least(0.0), theirs, 0.0)
+        return measured(mine - theirs, at_least(0.0), beside(theirs), 0.0)
 
     return measure
 
 
-def on(*presets: str, world: int | None = WORLD) -> Callable[[str], list[dict[str, Any]]]:
-    """Runs at the standard preset only: a tour trains too few arms for too few steps."""
-
-    def runs(asked: str) -> list[dict[str, Any]]:
-        config = {} if world is None else {"world_seed": world}
-        return [{"preset": one, "config": config} for one in presets] if asked == "standard" else []
-
-    return runs
+def on(*presets: str, world: int | None = WORLD) -> Runs:
+    """Runs at the standard preset, on the claims' own world unless told."""
+    return at_standard(*presets, **({} if world is None else {"world_seed": world}))
 
 
 def _claim(

@@ -1,21 +1,15 @@
 """Figures of the claims, and whether their rules hold. Differences are paired by seed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from analyses.extrapolation import SOURCE
-from analyses.matching import bootstrap_interval, mean_interval
-from engine.studies.base import Measurement, Verdict
+from engine.studies.base import NOT_TESTED, Measurement
+from engine.studies.measuring import Floats, Measure, Tables, measured_between, measured_whole
 
-Tables = Mapping[str, pa.Table]
-Floats = NDArray[np.float64]
 Rule = Callable[[float, float], bool]
-Measure = Callable[[list[Tables]], Measurement]
-NOT_TESTED = Measurement(None, None, None, 0, None, None, "not tested")
 
 
 def above(limit: float) -> Rule:
@@ -26,20 +20,11 @@ def below(limit: float) -> Rule:
     return lambda low, high: high < limit
 
 
-def measured(values: Floats, rule: Rule, chance: float | None, baseline: float | None) -> Measurement:
-    """Mean and 95 % t interval over seeds; the rule decides. Not tested where a value is missing."""
-    if len(values) < 2 or not np.isfinite(values).all():
-        return NOT_TESTED
-    low, high = mean_interval(values)
-    verdict: Verdict = "shown" if rule(low, high) else "not shown"
-    return Measurement(float(values.mean()), low, high, len(values), chance, baseline, verdict)
-
-
 def paired(ours: Floats, theirs: Floats, rule: Rule) -> Measurement:
     """One arm less another, seed by seed, with the other's mean as the baseline. Not tested where one was not measured."""
     if len(ours) != len(theirs):
         return NOT_TESTED
-    return measured(ours - theirs, rule, 0.0, _mean(theirs))
+    return measured_whole(ours - theirs, rule, 0.0, _mean(theirs))
 
 
 def accuracy(tables: Tables, regime: str, arm: str, distances: Sequence[float]) -> Floats:
@@ -90,7 +75,7 @@ def drop(regime: str, arm: str, near: float, far: float, rule: Rule) -> Measure:
             one: accuracy(tables[0], regime, one, [near]) - accuracy(tables[0], regime, one, [far])
             for one in (arm, SOURCE)
         }
-        return measured(lost[arm], rule, 0.0, _mean(lost[SOURCE]))
+        return measured_whole(lost[arm], rule, 0.0, _mean(lost[SOURCE]))
 
     return measure
 
@@ -103,7 +88,7 @@ def recovery(regime: str, least: float) -> Measure:
             tables[0]["extra_recovery"].to_pandas().loc[lambda f: f["regime"] == regime].sort_values("seed")
         )
         null = float(frame["null"].max())
-        return measured(
+        return measured_whole(
             frame["r2"].to_numpy(dtype=np.float64), above(max(least, null)), float(frame["null"].mean()), None
         )
 
@@ -118,16 +103,8 @@ def between_seeds(regime: str, least: float) -> Measure:
         seeds = sorted({*frame["seed_a"], *frame["seed_b"]})
         if len(seeds) < 3:
             return NOT_TESTED
-        matrix = np.zeros((len(seeds), len(seeds)))
-        for row in frame.itertuples():
-            pair = [seeds.index(row.seed_a), seeds.index(row.seed_b)]
-            matrix[pair, pair[::-1]] = row.r2
-        interval = bootstrap_interval(matrix)
-        assert interval is not None
-        verdict: Verdict = "shown" if interval[0] > max(least, float(frame["null"].max())) else "not shown"
-        return Measurement(
-            float(frame["r2"].mean()), *interval, len(seeds), float(frame["null"].mean()), None, verdict
-        )
+        null = frame["null"]
+        return measured_between(frame, frame["r2"], max(least, float(null.max())), float(null.mean()))
 
     return measure
 
@@ -137,7 +114,7 @@ def smaller_scope(arm: str) -> Measure:
 
     def measure(tables: list[Tables]) -> Measurement:
         small, large = (on_map(tables[0], arm, [scope], 0.0) for scope in _ends(tables[0], "scope"))
-        return measured(small - large, above(0), 0.0, _mean(large))
+        return measured_whole(small - large, above(0), 0.0, _mean(large))
 
     return measure
 
@@ -150,7 +127,7 @@ def flat_scope(arm: str, limit: float) -> Measure:
         for scope in _ends(tables[0], "scope"):
             mild, severe = (on_map(tables[0], arm, [scope], s, s) for s in _ends(tables[0], "severity"))
             lost.append(mild - severe)
-        return measured(lost[0], below(limit), 0.0, _mean(lost[1]))
+        return measured_whole(lost[0], below(limit), 0.0, _mean(lost[1]))
 
     return measure
 
@@ -184,7 +161,7 @@ def found_patches(largest: float, least: float, limit: float) -> Measure:
     def measure(tables: list[Tables]) -> Measurement:
         frame = tables[0]["extra_found"].to_pandas().dropna(subset=["auc"])
         mine = frame[(frame["scope"] <= largest) & (frame["severity"] >= least)]
-        return measured(_by_seed(mine, "auc"), above(limit), 0.5, None)
+        return measured_whole(_by_seed(mine, "auc"), above(limit), 0.5, None)
 
     return measure
 

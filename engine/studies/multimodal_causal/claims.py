@@ -1,15 +1,14 @@
 """The claims of arXiv 2411.06518, and the rules that decide them here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from analyses.matching import mean_interval
-from engine.studies.base import Claim, Measurement, Verdict
+from engine.studies.base import NOT_TESTED, Claim, Measurement
+from engine.studies.measuring import Floats, Tables, measured_whole
 from engine.studies.multimodal_causal import textbook
 from engine.studies.multimodal_causal.names import (
     BETA_VAE,
@@ -20,36 +19,23 @@ from engine.studies.multimodal_causal.names import (
     STAGE_ONE,
 )
 
-Tables = Mapping[str, pa.Table]
-Values = NDArray[np.float64]
 WORLD = 11  # the stages and the rule for λ were developed on worlds 0 to 2
 MARGIN = 0.05
 PAIR, APART = ("a1", "a2"), "a3"
 PAIR_FLOOR = 2 * 2**0.5 / np.pi
 
 
-def scores(run: Tables, column: str, method: str = OURS) -> Values:
+def scores(run: Tables, column: str, method: str = OURS) -> Floats:
     """A column of `latent_scores` over all modalities, one value a seed, in the order of the seeds."""
     frame = run["latent_scores"].to_pandas()
     chosen = frame[(frame["method"] == method) & (frame["modality"] == "all")].sort_values("seed")
     return chosen[column].to_numpy(dtype=np.float64)
 
 
-def graph_scores(run: Tables, column: str, method: str = OURS) -> Values:
+def graph_scores(run: Tables, column: str, method: str = OURS) -> Floats:
     """A column of `graph_scores`, one value a seed."""
     frame = run["graph_scores"].to_pandas()
     return frame[frame["method"] == method].sort_values("seed")[column].to_numpy(dtype=np.float64)
-
-
-def measurement(
-    values: Values, chance: float, baseline: float | None, shown: Callable[..., bool]
-) -> Measurement:
-    """Mean and 95 % interval over seeds; `shown(low, high)` decides. Not tested where a value is missing."""
-    if len(values) < 2 or not np.isfinite(values).all():
-        return Measurement(None, None, None, 0, None, None, "not tested")
-    low, high = mean_interval(values)
-    verdict: Verdict = "shown" if shown(low, high) else "not shown"
-    return Measurement(float(values.mean()), low, high, len(values), chance, baseline, verdict)
 
 
 def floor(run: Tables) -> float:
@@ -60,8 +46,8 @@ def floor(run: Tables) -> float:
 def measure_components(tables: list[Tables]) -> Measurement:
     (run,) = tables
     chance, other = floor(run), scores(run, "mcc_spearman", STAGE_ONE)
-    return measurement(
-        scores(run, "mcc_spearman"), chance, float(other.mean()), lambda low, _: low >= max(0.95, chance)
+    return measured_whole(
+        scores(run, "mcc_spearman"), lambda low, _: low >= max(0.95, chance), chance, float(other.mean())
     )
 
 
@@ -69,8 +55,8 @@ def measure_blocks(tables: list[Tables]) -> Measurement:
     (run,) = tables
     chance = float(scores(run, "r2_null").mean())
     other = scores(run, "r2_true_from_learnt", BETA_VAE)
-    return measurement(
-        scores(run, "r2_true_from_learnt"), chance, float(other.mean()), lambda low, _: low >= 0.95
+    return measured_whole(
+        scores(run, "r2_true_from_learnt"), lambda low, _: low >= 0.95, chance, float(other.mean())
     )
 
 
@@ -81,7 +67,7 @@ def gain_over(method: str) -> Callable[[list[Tables]], Measurement]:
         (run,) = tables
         other = scores(run, "mcc_spearman", method)
         gain = scores(run, "mcc_spearman") - other
-        return measurement(gain, 0.0, float(other.mean()), lambda low, _: low > 0)
+        return measured_whole(gain, lambda low, _: low > 0, 0.0, float(other.mean()))
 
     return measure
 
@@ -89,11 +75,11 @@ def gain_over(method: str) -> Callable[[list[Tables]], Measurement]:
 def measure_stage_one(tables: list[Tables]) -> Measurement:
     (run,) = tables
     chance, ours = floor(run), scores(run, "mcc_spearman")
-    return measurement(
+    return measured_whole(
         scores(run, "mcc_spearman", STAGE_ONE),
+        lambda _, high: high < chance + MARGIN,
         chance,
         float(ours.mean()),
-        lambda _, high: high < chance + MARGIN,
     )
 
 
@@ -101,8 +87,8 @@ def measure_edges(tables: list[Tables]) -> Measurement:
     (run,) = tables
     chance = float(graph_scores(run, "edge_f1_null").mean())
     other = float(graph_scores(run, "edge_f1", NO_SPARSITY).mean())
-    return measurement(
-        graph_scores(run, "edge_f1"), chance, other, lambda low, _: low >= 0.9 and low > max(chance, other)
+    return measured_whole(
+        graph_scores(run, "edge_f1"), lambda low, _: low >= 0.9 and low > max(chance, other), chance, other
     )
 
 
@@ -111,18 +97,18 @@ def measure_dense(tables: list[Tables]) -> Measurement:
     sparse, dense = tables
     chance = floor(dense)
     blocks = mean_interval(scores(dense, "r2_true_from_learnt"))
-    return measurement(
+    return measured_whole(
         scores(dense, "mcc_spearman"),
+        lambda _, high: high < chance + MARGIN and blocks[0] >= 0.9,
         chance,
         float(scores(sparse, "mcc_spearman").mean()),
-        lambda _, high: high < chance + MARGIN and blocks[0] >= 0.9,
     )
 
 
 def measure_order(tables: list[Tables]) -> Measurement:
     """MCC on the sparse world less that on the dense one, seed by seed."""
     sparse, dense = (scores(run, "mcc_spearman") for run in tables)
-    return measurement(sparse - dense, 0.0, float(dense.mean()), lambda low, _: low > 0)
+    return measured_whole(sparse - dense, lambda low, _: low > 0, 0.0, float(dense.mean()))
 
 
 def measure_inseparable(tables: list[Tables]) -> Measurement:
@@ -133,12 +119,12 @@ def measure_inseparable(tables: list[Tables]) -> Measurement:
     pair = frame[frame["true_latent"].isin(PAIR)].groupby("seed")["correlation"].mean().to_numpy()
     apart = frame[frame["true_latent"] == APART].sort_values("seed")["correlation"].to_numpy()
     if len(apart) < 2:
-        return Measurement(None, None, None, 0, None, None, "not tested")
-    return measurement(
+        return NOT_TESTED
+    return measured_whole(
         pair,
+        lambda low, _: low <= PAIR_FLOOR and mean_interval(apart)[0] >= 0.95,
         PAIR_FLOOR,
         float(apart.mean()),
-        lambda low, _: low <= PAIR_FLOOR and mean_interval(apart)[0] >= 0.95,
     )
 
 
@@ -146,8 +132,8 @@ def measure_digits(tables: list[Tables]) -> Measurement:
     (run,) = tables
     ours, other = (scores(run, "r2_true_from_learnt", method) for method in (OURS, BETA_VAE))
     chance = float(scores(run, "r2_null").mean())
-    return measurement(
-        ours, chance, float(other.mean()), lambda low, _: low > chance and mean_interval(ours - other)[0] > 0
+    return measured_whole(
+        ours, lambda low, _: low > chance and mean_interval(ours - other)[0] > 0, chance, float(other.mean())
     )
 
 
@@ -166,8 +152,8 @@ def measure_textbook(tables: list[Tables]) -> Measurement:
     pc, _ = textbook.textbook_share(edges[edges["method"] == PC], loadings[of_pc])
     values = np.array([share for share, _ in found])
     others = np.array([other for _, other in found])
-    return measurement(
-        values, float(others.mean()), pc, lambda low, _: low >= pc and mean_interval(values - others)[0] > 0
+    return measured_whole(
+        values, lambda low, _: low >= pc and mean_interval(values - others)[0] > 0, float(others.mean()), pc
     )
 
 

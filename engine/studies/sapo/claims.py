@@ -4,21 +4,14 @@ Every comparison is paired: arms of a seed share its base model, prompts and tes
 arms that take as many forward passes of rollouts as SAPO: more iterations, and larger groups.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-
-from analyses.matching import mean_interval
-from engine.studies.base import Claim, Measurement, Verdict
+from engine.studies.base import NOT_TESTED, Claim, Measurement
+from engine.studies.measuring import Floats, Tables, at_standard, by_seed, measurement, on_a_gpu, over_seeds
 from engine.studies.sapo.config import MATCHED
 
-Tables = Mapping[str, pa.Table]
-Floats = NDArray[np.float64]
-NOT_TESTED = Measurement(None, None, None, 0, None, None, "not tested")
 SEEDS = 5
 EQUAL = 0.05
 LARGE = "LLaDA-8B"
@@ -27,13 +20,7 @@ LARGE = "LLaDA-8B"
 def per_seed(tables: Tables, arm: str, column: str) -> Floats | None:
     """A figure of `sapo_arms` by seed; None where some seed lacks it."""
     frame = tables["sapo_arms"].to_pandas()
-    values = frame[frame["arm"] == arm].sort_values("seed")[column].to_numpy(dtype=np.float64)
-    return values if len(values) and np.isfinite(values).all() else None
-
-
-def paired(differences: Floats) -> tuple[float, float, float]:
-    """Mean and 95 % t interval over seeds."""
-    return float(differences.mean()), *mean_interval(differences)
+    return by_seed(frame[frame["arm"] == arm], column)
 
 
 @dataclass(frozen=True)
@@ -46,11 +33,7 @@ class Comparison:
 
     def measurement(self, shown: bool) -> Measurement:
         """With an interval that two seeds or more give; fewer show nothing."""
-        mean, low, high = self.value
-        if not np.isfinite([low, high]).all():
-            return Measurement(mean, None, None, self.seeds, 0.0, self.baseline, "not shown")
-        verdict: Verdict = "shown" if shown else "not shown"
-        return Measurement(mean, low, high, self.seeds, 0.0, self.baseline, verdict)
+        return measurement(self.value, self.seeds, 0.0, self.baseline, shown)
 
 
 def against(tables: Tables, column: str, others: tuple[str, ...], sign: int) -> list[Comparison]:
@@ -60,7 +43,7 @@ def against(tables: Tables, column: str, others: tuple[str, ...], sign: int) -> 
     if ours is None or any(other is None for other in theirs):
         return []
     return [
-        Comparison(paired(sign * (ours - other)), len(ours), float(other.mean()))
+        Comparison(over_seeds(sign * (ours - other)), len(ours), float(other.mean()))
         for other in theirs
         if other is not None
     ]
@@ -90,26 +73,18 @@ def measure_equal(tables: list[Tables]) -> Measurement:
     return widest.measurement(max(-widest.value[1], widest.value[2]) < EQUAL)
 
 
-def runs_of(task_preset: str) -> Callable[[str], list[dict[str, Any]]]:
-    """The run of a task, at the standard preset only: others lack the matched arms."""
-
-    def runs(preset: str) -> list[dict[str, Any]]:
-        return [{"preset": task_preset, "config": {}}] if preset == "standard" else []
-
-    return runs
-
-
-def on_a_gpu(preset: str) -> list[dict[str, Any]]:
-    """The paper's size, at the paper preset only."""
-    return [{"preset": "paper", "config": {}}] if preset == "paper" else []
-
-
 ABOVE = "Shown when the paired 95 % interval over seeds lies above 0 against both compute-matched diffu-GRPO arms; the one that reaches lowest is reported."
 MATCHED_NAME = "the better of diffu-GRPO with more iterations and with larger groups, same forward passes"
 
 
 def _claim(name: str, sentence: str, paper: str, task: str, **rest: Any) -> Claim:
-    values = {"rule": ABOVE, "baseline_name": MATCHED_NAME, "runs": runs_of(task), "min_seeds": SEEDS, **rest}
+    values = {
+        "rule": ABOVE,
+        "baseline_name": MATCHED_NAME,
+        "runs": at_standard(task),
+        "min_seeds": SEEDS,
+        **rest,
+    }
     return Claim(name=name, sentence=sentence, paper=paper, **values)
 
 

@@ -4,22 +4,25 @@ Every comparison is paired by seed: arms of a seed share their CLIP, their pictu
 read second-hand (a note on it); its own tables stand for CLIP ViT-L/14 on COCO and ShareGPT4V.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from numpy.typing import NDArray
 
-from analyses.matching import bootstrap_interval, mean_interval
-from engine.studies.base import Claim, Measurement
+from engine.studies.base import NOT_TESTED, Claim, Measurement
+from engine.studies.measuring import (
+    Floats,
+    Measure,
+    Tables,
+    above_zero,
+    at_standard,
+    by_seed,
+    measured,
+    measured_between,
+    on_a_gpu,
+)
 from engine.studies.smartclip.config import BASELINES
 
-Tables = Mapping[str, pa.Table]
-Floats = NDArray[np.float64]
-Measure = Callable[[list[Tables]], Measurement]
-NOT_TESTED = Measurement(None, None, None, 0, None, None, "not tested")
 SEEDS = 5
 OURS = "smartclip"
 GATE = 0.3
@@ -32,28 +35,7 @@ ALIKE = 0.5
 def per_seed(tables: Tables, arm: str, column: str) -> Floats | None:
     """A figure of `smartclip_arms` by seed; None where some seed lacks it."""
     frame = tables["smartclip_arms"].to_pandas()
-    values = frame[frame["arm"] == arm].sort_values("seed")[column].to_numpy(dtype=np.float64)
-    return values if len(values) and np.isfinite(values).all() else None
-
-
-def measured(
-    values: Floats | None,
-    rule: Callable[[float, float, float], bool],
-    baseline: float | None,
-    chance: float | None = 0.0,
-) -> Measurement:
-    """A figure with its 95 % t interval over seeds; `rule` sees mean, low and high. Too few seeds show nothing."""
-    if values is None:
-        return NOT_TESTED
-    mean, (low, high) = float(values.mean()), mean_interval(values)
-    if not np.isfinite([low, high]).all():
-        return Measurement(mean, None, None, len(values), chance, baseline, "not shown")
-    verdict = "shown" if rule(mean, low, high) else "not shown"
-    return Measurement(mean, low, high, len(values), chance, baseline, verdict)  # type: ignore[arg-type]
-
-
-def above_zero(mean: float, low: float, high: float) -> bool:
-    return low > 0
+    return by_seed(frame[frame["arm"] == arm], column)
 
 
 def reach(one: Measurement) -> float:
@@ -193,32 +175,7 @@ def measure_seeds(tables: list[Tables]) -> Measurement:
     rows = rows[(rows["arm"] == OURS) & rows["structure"].notna()]
     if rows.empty:
         return NOT_TESTED
-    seeds = sorted({*rows["seed_a"], *rows["seed_b"]})
-    matrix = np.zeros((len(seeds), len(seeds)))
-    for row in rows.itertuples():
-        pair = [seeds.index(row.seed_a), seeds.index(row.seed_b)]
-        matrix[pair, pair[::-1]] = row.structure - row.structure_null
-    mean = float(matrix[np.triu_indices(len(seeds), 1)].mean())
-    interval = bootstrap_interval(matrix)
-    if interval is None:
-        return Measurement(mean, None, None, len(seeds), 0.0, None, "not shown")
-    return Measurement(
-        mean, *interval, len(seeds), 0.0, None, "shown" if interval[0] > ALIKE else "not shown"
-    )
-
-
-def runs_of(*presets: str) -> Callable[[str], list[dict[str, Any]]]:
-    """Runs at the standard preset only: a tour trains too few arms for too few steps."""
-
-    def runs(preset: str) -> list[dict[str, Any]]:
-        return [{"preset": one, "config": {}} for one in presets] if preset == "standard" else []
-
-    return runs
-
-
-def on_a_gpu(preset: str) -> list[dict[str, Any]]:
-    """The published size, at the paper preset only."""
-    return [{"preset": "paper", "config": {}}] if preset == "paper" else []
+    return measured_between(rows, rows["structure"] - rows["structure_null"], ALIKE, 0.0)
 
 
 ABOVE = "Shown when the paired 95 % interval over seeds lies above 0"
@@ -232,7 +189,7 @@ THEORY = "theorem 4.3 (read second-hand); no figure is given"
 def _claim(
     name: str, sentence: str, paper: str, rule: str, baseline: str, measure: Measure, **rest: Any
 ) -> Claim:
-    values = {"runs": runs_of("standard"), "min_seeds": SEEDS, **rest}
+    values = {"runs": at_standard("standard"), "min_seeds": SEEDS, **rest}
     return Claim(
         name=name,
         sentence=sentence,
@@ -357,14 +314,14 @@ CLAIMS = (
         "background apart when captioned freely, less when tied.",
         "condition 4.2 (full support), read second-hand; no figure is given",
         f"{ABOVE} and the tied mean is below half of the free one.",
-        "the same two, tied", measure_tied, runs=runs_of("standard", "tied"),
+        "the same two, tied", measure_tied, runs=at_standard("standard", "tied"),
     ),
     _claim(
         "prefixes_separate_less",
         "Captions of the first few sentences, as in the authors' code, separate less than captions of any: difference in own less "
         "others beyond random masks.",
         "condition 4.2 (full support), read second-hand; no figure is given",
-        f"{ABOVE}.", "prefix captions", measure_prefix, runs=runs_of("standard", "prefix"),
+        f"{ABOVE}.", "prefix captions", measure_prefix, runs=at_standard("standard", "prefix"),
     ),
     _claim(
         "seeds_agree",

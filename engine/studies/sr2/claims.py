@@ -4,21 +4,16 @@ Differences are paired by seed: both models of a comparison saw the same puzzles
 test puzzles solved exactly, after the last trained block, with weights chosen on validation puzzles.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
-from analyses.matching import bootstrap_interval, mean_interval
 from engine.studies.base import Claim, Measurement
+from engine.studies.measuring import Floats, Measure, Tables, measured, measured_between
 from engine.studies.sr2.presets import ARMS
 
-Tables = Mapping[str, pa.Table]
-Floats = NDArray[np.float64]
 Arm = dict[str, Any]
-Measure = Callable[[list[Tables]], Measurement]
 
 
 def runs(home: str, *arms: Arm) -> Callable[[str], list[dict[str, Any]]]:
@@ -36,21 +31,6 @@ def per_seed(tables: Tables, column: str = "exact") -> Floats:
     """A column of `sr2_models`, by seed."""
     values: Floats = tables["sr2_models"].sort_by("seed")[column].to_numpy().astype(np.float64)
     return values
-
-
-def measured(
-    values: Floats,
-    rule: Callable[[float, float, float], bool],
-    baseline: float | None,
-    chance: float | None = 0.0,
-) -> Measurement:
-    """A figure with its interval over seeds; one that too few seeds leave infinite shows nothing."""
-    mean = float(values.mean())
-    low, high = mean_interval(values)
-    if not np.isfinite([low, high]).all():
-        return Measurement(mean, None, None, len(values), chance, baseline, "not shown")
-    shown = rule(mean, low, high)
-    return Measurement(mean, low, high, len(values), chance, baseline, "shown" if shown else "not shown")
 
 
 def difference(at_least: float = 0.0, column: str = "exact") -> Measure:
@@ -94,16 +74,8 @@ def measure_states(tables: list[Tables]) -> Measurement:
     """Linear CKA of pooled states after the last trained block, less its value for shuffled rows; bootstrap over seeds."""
     rows = tables[0]["sr2_consistency"].to_pandas()
     last = int(tables[0]["sr2_iterations"].to_pandas().query("trained")["block"].max())
-    seeds = sorted({*rows["seed_a"], *rows["seed_b"]})
-    matrix = np.zeros((len(seeds), len(seeds)))
-    for row in rows[rows["block"] == last].itertuples():
-        pair = [seeds.index(row.seed_a), seeds.index(row.seed_b)]
-        matrix[pair, pair[::-1]] = row.cka - row.cka_null
-    mean = float(matrix[np.triu_indices(len(seeds), 1)].mean())
-    interval = bootstrap_interval(matrix)
-    if interval is None:
-        return Measurement(mean, None, None, len(seeds), 0.0, None, "not shown")
-    return Measurement(mean, *interval, len(seeds), 0.0, None, "shown" if interval[0] > 0.5 else "not shown")
+    rows = rows[rows["block"] == last]
+    return measured_between(rows, rows["cka"] - rows["cka_null"], 0.5, 0.0)
 
 
 ABOVE = "Shown when the 95 % interval over seeds of the paired difference lies above 0"

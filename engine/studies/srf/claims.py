@@ -4,55 +4,36 @@ Every comparison is paired by seed: the arms of a seed share their start, their 
 paper's figures stand for LLaVA-1.5 7B with 1 M unlabelled images; a pilot of one seed had confidence ahead of plain consistency.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
-from analyses.matching import bootstrap_interval, mean_interval
-from engine.studies.base import Claim, Measurement
+from engine.studies.base import NOT_TESTED, Claim, Measurement
+from engine.studies.measuring import (
+    Floats,
+    Measure,
+    Tables,
+    above_zero,
+    at_standard,
+    by_seed,
+    measured,
+    measured_between,
+)
 
-Tables = Mapping[str, pa.Table]
-Floats = NDArray[np.float64]
-Measure = Callable[[list[Tables]], Measurement]
-NOT_TESTED = Measurement(None, None, None, 0, None, None, "not tested")
 SEEDS = 5
 KEEP = 0.2
 COMPETENT, WEAK_AUC, DROP, TIES = 0.9, 0.6, 0.1, 0.5
 
 
-def by_seed(tables: Tables, name: str, column: str, round_: int = 1, **where: Any) -> Floats | None:
+def figure(tables: Tables, name: str, column: str, round_: int = 1, **where: Any) -> Floats | None:
     """A column of a table by seed, where other columns have these values; None where a seed lacks it."""
     frame = tables[name].to_pandas()
     frame = frame[frame["round"] == round_] if "round" in frame else frame
     for key, value in where.items():
         same = np.isclose(frame[key], value) if isinstance(value, float) else frame[key] == value
         frame = frame[same]
-    values = frame.sort_values("seed")[column].to_numpy(dtype=np.float64)
-    return values if len(values) and np.isfinite(values).all() else None
-
-
-def measured(
-    values: Floats | None,
-    rule: Callable[[float, float, float], bool],
-    baseline: float | None,
-    chance: float | None = 0.0,
-) -> Measurement:
-    """A figure with its 95 % t interval over seeds; `rule` sees mean, low and high. Too few seeds show nothing."""
-    if values is None:
-        return NOT_TESTED
-    mean, (low, high) = float(values.mean()), mean_interval(values)
-    if not np.isfinite([low, high]).all():
-        return Measurement(mean, None, None, len(values), chance, baseline, "not shown")
-    return Measurement(
-        mean, low, high, len(values), chance, baseline, "shown" if rule(mean, low, high) else "not shown"
-    )
-
-
-def above_zero(mean: float, low: float, high: float) -> bool:
-    return low > 0
+    return by_seed(frame, column)
 
 
 def at_least(bound: float) -> Callable[[float, float, float], bool]:
@@ -75,8 +56,7 @@ def filters(first: str, second: str, column: str = "precision") -> Measure:
 
     def measure(tables: list[Tables]) -> Measurement:
         a, b = (
-            by_seed(tables[0], "srf_filters", column, filter=name, kept_share=KEEP)
-            for name in (first, second)
+            figure(tables[0], "srf_filters", column, filter=name, kept_share=KEEP) for name in (first, second)
         )
         return difference(a, b)
 
@@ -86,10 +66,10 @@ def filters(first: str, second: str, column: str = "precision") -> Measure:
 def measure_kept(tables: list[Tables]) -> Measurement:
     """Share true of what the paper's filter keeps less that of what it leaves out."""
     kept, whole = (
-        by_seed(tables[0], "srf_filters", "precision", filter="triangle", kept_share=x) for x in (KEEP, 1.0)
+        figure(tables[0], "srf_filters", "precision", filter="triangle", kept_share=x) for x in (KEEP, 1.0)
     )
     n_kept, n = (
-        by_seed(tables[0], "srf_filters", "kept", filter="triangle", kept_share=x) for x in (KEEP, 1.0)
+        figure(tables[0], "srf_filters", "kept", filter="triangle", kept_share=x) for x in (KEEP, 1.0)
     )
     if kept is None or whole is None or n_kept is None or n is None:
         return NOT_TESTED
@@ -106,8 +86,8 @@ def generator(
     """A figure of the generator, or one less another."""
 
     def measure(tables: list[Tables]) -> Measurement:
-        first = by_seed(tables[0], "srf_generators", column, kind="multi_task")
-        second = None if less is None else by_seed(tables[0], "srf_generators", less, kind="multi_task")
+        first = figure(tables[0], "srf_generators", column, kind="multi_task")
+        second = None if less is None else figure(tables[0], "srf_generators", less, kind="multi_task")
         if first is None or (less is not None and second is None):
             return NOT_TESTED
         return measured(first if second is None else first - second, rule, _mean(second), chance)
@@ -120,7 +100,7 @@ def prompted(column: str) -> Measure:
 
     def measure(tables: list[Tables]) -> Measurement:
         kinds = [
-            by_seed(tables[0], "srf_generators", column, kind=kind)
+            figure(tables[0], "srf_generators", column, kind=kind)
             for kind in ("multi_task", "prompted", "reused")
         ]
         return difference(*kinds)
@@ -131,7 +111,7 @@ def prompted(column: str) -> Measure:
 def measure_weak(tables: list[Tables]) -> Measurement:
     """Area under the curve of S where the generator is weak (second run); the competent one's is the baseline."""
     competent, weak = (
-        by_seed(one, "srf_filters", "auc", filter="triangle", kept_share=KEEP) for one in tables
+        figure(one, "srf_filters", "auc", filter="triangle", kept_share=KEEP) for one in tables
     )
     return measured(weak, lambda mean, low, high: high < WEAK_AUC, _mean(competent), 0.5)
 
@@ -140,8 +120,8 @@ def arms(first: str, *others: str, column: str = "exact") -> Measure:
     """Accuracy after one retraining less that of others; of several the one whose interval reaches lowest is reported."""
 
     def measure(tables: list[Tables]) -> Measurement:
-        mine = by_seed(tables[0], "srf_arms", column, arm=first)
-        found = [difference(mine, by_seed(tables[0], "srf_arms", column, arm=other)) for other in others]
+        mine = figure(tables[0], "srf_arms", column, arm=first)
+        found = [difference(mine, figure(tables[0], "srf_arms", column, arm=other)) for other in others]
         if any(one.value is None for one in found):
             return NOT_TESTED
         return min(found, key=lambda one: -np.inf if one.low is None else one.low)
@@ -154,7 +134,7 @@ def measure_rounds(tables: list[Tables]) -> Measurement:
     gains = []
     for number in (1, 2):
         after, before = (
-            by_seed(tables[0], "srf_arms", "exact_shifted", number, arm=arm) for arm in ("triangle", "base")
+            figure(tables[0], "srf_arms", "exact_shifted", number, arm=arm) for arm in ("triangle", "base")
         )
         if after is None or before is None:
             return NOT_TESTED
@@ -167,37 +147,18 @@ def measure_seeds(tables: list[Tables]) -> Measurement:
     rows = tables[0]["srf_consistency"].to_pandas()
     if rows.empty:
         return NOT_TESTED
-    seeds = sorted({*rows["seed_a"], *rows["seed_b"]})
-    matrix = np.zeros((len(seeds), len(seeds)))
-    for row in rows.itertuples():
-        pair = [seeds.index(row.seed_a), seeds.index(row.seed_b)]
-        matrix[pair, pair[::-1]] = row.kept_overlap - row.chance
-    mean, baseline = float(matrix[np.triu_indices(len(seeds), 1)].mean()), float(rows["chance"].mean())
-    interval = bootstrap_interval(matrix)
-    if interval is None:
-        return Measurement(mean, None, None, len(seeds), 0.0, baseline, "not shown")
-    return Measurement(
-        mean, *interval, len(seeds), 0.0, baseline, "shown" if interval[0] > 0 else "not shown"
-    )
+    chance = rows["chance"]
+    return measured_between(rows, rows["kept_overlap"] - chance, 0.0, 0.0, float(chance.mean()))
 
 
 def measure_noise(tables: list[Tables]) -> Measurement:
     """R² after refinement on confident pseudo-labels less before; the baseline is the same with random ones."""
     confident, before, drawn = (
-        by_seed(tables[0], "srf_noise", "r2", arm=arm) for arm in ("confident", "baseline", "random")
+        figure(tables[0], "srf_noise", "r2", arm=arm) for arm in ("confident", "baseline", "random")
     )
     if confident is None or before is None or drawn is None:
         return NOT_TESTED
     return difference(confident, before, drawn - before)
-
-
-def runs_of(*presets: str) -> Callable[[str], list[dict[str, Any]]]:
-    """Runs at the standard preset only: a tour trains too little."""
-
-    def runs(preset: str) -> list[dict[str, Any]]:
-        return [{"preset": one, "config": {}} for one in presets] if preset == "standard" else []
-
-    return runs
 
 
 ABOVE = "Shown when the paired 95 % interval over seeds lies above 0"
@@ -210,7 +171,7 @@ def _claim(
 ) -> Claim:
     return Claim(
         name=name, sentence=sentence, paper=paper, rule=rule, baseline_name=baseline, measure=measure,
-        runs=runs_of(*(presets or ("standard",))), min_seeds=SEEDS,
+        runs=at_standard(*(presets or ("standard",))), min_seeds=SEEDS,
     )  # fmt: skip
 
 
@@ -374,5 +335,5 @@ CLAIMS = (
 
 
 def _gain(tables: Tables) -> Floats | None:
-    after, before = (by_seed(tables, "srf_arms", "exact_shifted", arm=arm) for arm in ("triangle", "base"))
+    after, before = (figure(tables, "srf_arms", "exact_shifted", arm=arm) for arm in ("triangle", "base"))
     return None if after is None or before is None or len(after) != len(before) else after - before

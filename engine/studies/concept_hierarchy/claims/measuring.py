@@ -1,19 +1,15 @@
 """What the claims measure in the tables of finished runs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from analyses.matching import mean_interval
 from engine.studies.base import Measurement
-
-Tables = Mapping[str, pa.Table]
-Floats = NDArray[np.float64]
+from engine.studies.measuring import Floats, Tables, measurement, over_seeds
 
 PILOT = {"chain": 1.0, "mixed": 0.87, "deep": 0.66}
 EQUIVALENCE, DIP, CLOSE = 0.05, 0.05, 0.05
@@ -28,11 +24,8 @@ def measured(
     values: Floats, chance: float | None, baseline: float | None, rule: Callable[[float, float], bool]
 ) -> Measurement:
     """A figure over independent seeds with its 95 % t interval; `rule(low, high)` decides, too few seeds show nothing."""
-    low, high = mean_interval(values)
-    mean, n = float(np.mean(values)), len(values)
-    if not np.isfinite([low, high]).all():
-        return Measurement(mean, None, None, n, chance, baseline, "not shown")
-    return Measurement(mean, low, high, n, chance, baseline, "shown" if rule(low, high) else "not shown")
+    value = over_seeds(values)
+    return measurement(value, len(values), chance, baseline, rule(*value[1:]))
 
 
 def scores(run: Tables, method: str, column: str = "skeleton_f1", states: str = TRUE_STATES) -> Floats:

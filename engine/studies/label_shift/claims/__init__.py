@@ -12,7 +12,6 @@ from engine.studies.base import Claim
 from engine.studies.label_shift.claims.measuring import (
     NEAR,
     NEAR_SHARE,
-    Measure,
     lower_excess,
     lower_regret,
     measure_agreement,
@@ -25,6 +24,7 @@ from engine.studies.label_shift.claims.measuring import (
     measure_swap_kl,
     no_gain,
 )
+from engine.studies.measuring import Measure
 
 WORLD = 23  # settings were developed on world 0, and world 11 was seen at tour size
 SEEDS = 5

@@ -1,21 +1,15 @@
 """Figures of the claims, and whether their rules hold. Differences are paired by seed."""
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from analyses.label_shift import ADAPTER, FINE_TUNE, NONE, ORACLE, TAU
 from analyses.label_shift_frames import RULES, regrets
 from analyses.label_shift_frames import late as late_rounds
-from analyses.matching import bootstrap_interval, mean_interval
-from engine.studies.base import Measurement, Verdict
+from analyses.matching import mean_interval
+from engine.studies.base import NOT_TESTED, Measurement
+from engine.studies.measuring import Floats, Measure, Tables, measured_between, measured_whole
 
-Tables = Mapping[str, pa.Table]
-Floats = NDArray[np.float64]
-Measure = Callable[[list[Tables]], Measurement]
 NEAR, NEAR_SHARE = 0.03, 0.15
 NO_GAIN = 0.02
 
@@ -36,17 +30,6 @@ def _by_seed(values: "pd.Series[float]") -> Floats:
     return values.sort_index().to_numpy(dtype=np.float64)
 
 
-def measured(
-    values: Floats, rule: Callable[[float, float], bool], chance: float | None, baseline: float | None
-) -> Measurement:
-    """Mean and 95 % t interval over seeds; `rule(low, high)` decides. Not tested where a value is missing."""
-    if len(values) < 2 or not np.isfinite(values).all():
-        return Measurement(None, None, None, 0, None, None, "not tested")
-    low, high = mean_interval(values)
-    verdict: Verdict = "shown" if rule(low, high) else "not shown"
-    return Measurement(float(values.mean()), low, high, len(values), chance, baseline, verdict)
-
-
 def above_zero(low: float, high: float) -> bool:
     return low > 0
 
@@ -55,7 +38,7 @@ def measure_near_oracle(tables: list[Tables]) -> Measurement:
     """Excess loss of the adapter; beside it that of no correction."""
     ours, none = (late(tables[0], arm, "excess_nll") for arm in (ADAPTER, NONE))
     limit = min(NEAR, NEAR_SHARE * float(none.mean()))
-    return measured(ours, lambda _, high: high < limit, 0.0, float(none.mean()))
+    return measured_whole(ours, lambda _, high: high < limit, 0.0, float(none.mean()))
 
 
 def lower_excess(ours: str, other: str) -> Measure:
@@ -63,7 +46,9 @@ def lower_excess(ours: str, other: str) -> Measure:
 
     def measure(tables: list[Tables]) -> Measurement:
         theirs = late(tables[0], other, "excess_nll")
-        return measured(theirs - late(tables[0], ours, "excess_nll"), above_zero, 0.0, float(theirs.mean()))
+        return measured_whole(
+            theirs - late(tables[0], ours, "excess_nll"), above_zero, 0.0, float(theirs.mean())
+        )
 
     return measure
 
@@ -72,20 +57,20 @@ def measure_mixed(tables: list[Tables]) -> Measurement:
     """Forecast error of the one-parameter fit less that of the adapter; both must lie where the rule says."""
     ours, fit = (late(tables[0], arm, "kl") for arm in (ADAPTER, TAU))
     small, large = mean_interval(ours)[1] < 0.02, mean_interval(fit)[0] > 0.2
-    return measured(fit - ours, lambda low, _: low > 0 and small and large, 0.0, float(fit.mean()))
+    return measured_whole(fit - ours, lambda low, _: low > 0 and small and large, 0.0, float(fit.mean()))
 
 
 def no_gain(tables: list[Tables]) -> Measurement:
     """Accuracy of the adapter less that of no correction: less than two points."""
     ours, none = (late(tables[0], arm, "accuracy") for arm in (ADAPTER, NONE))
-    return measured(ours - none, lambda _, high: high < NO_GAIN, 0.0, float(none.mean()))
+    return measured_whole(ours - none, lambda _, high: high < NO_GAIN, 0.0, float(none.mean()))
 
 
 def measure_features(tables: list[Tables]) -> Measurement:
     """The same where P(X | Y) moves; and labels on the spot must gain more than the margin, so that there is a loss to mend."""
     ours, none, tuned = (late(tables[0], arm, "accuracy") for arm in (ADAPTER, NONE, FINE_TUNE))
     to_mend = mean_interval(tuned - none)[0] > NO_GAIN
-    return measured(
+    return measured_whole(
         ours - none, lambda _, high: high < NO_GAIN and to_mend, 0.0, float(tuned.mean() - none.mean())
     )
 
@@ -93,7 +78,7 @@ def measure_features(tables: list[Tables]) -> Measurement:
 def measure_swap(tables: list[Tables]) -> Measurement:
     """Accuracy with the true shares less that of the frozen adapter, on a backbone it never saw."""
     ours, oracle, none = (swapped(tables[0], arm, "accuracy") for arm in (ADAPTER, ORACLE, NONE))
-    return measured(
+    return measured_whole(
         oracle - ours, lambda low, high: low > -NEAR and high < NEAR, 0.0, float((oracle - none).mean())
     )
 
@@ -102,7 +87,7 @@ def measure_swap_kl(tables: list[Tables]) -> Measurement:
     """Forecast error of no correction less that of the frozen adapter on the second backbone."""
     ours, none = (swapped(tables[0], arm, "kl") for arm in (ADAPTER, NONE))
     small = mean_interval(ours)[1] < 0.05
-    return measured(
+    return measured_whole(
         ours, lambda _, high: small and high < float(none.mean()), float(none.mean()), float(none.mean())
     )
 
@@ -118,7 +103,7 @@ def lower_regret(column: str) -> Measure:
 
     def measure(tables: list[Tables]) -> Measurement:
         theirs = regret(tables[0], column)
-        return measured(
+        return measured_whole(
             theirs - regret(tables[0], "by_adapter"),
             above_zero,
             0.0,
@@ -132,7 +117,7 @@ def measure_recovery(tables: list[Tables]) -> Measurement:
     """Correlation of the learnt with the true mechanism; chance: columns permuted."""
     frame = tables[0]["shift_recovery"].to_pandas().sort_values("seed")
     high = float(frame["null_high"].max())
-    return measured(
+    return measured_whole(
         frame["correlation"].to_numpy(dtype=np.float64),
         lambda low, _: low > max(high, 0.8),
         float(frame["null"].mean()),
@@ -145,18 +130,9 @@ def measure_agreement(tables: list[Tables]) -> Measurement:
     frame = tables[0]["shift_agreement"].to_pandas()
     seeds = sorted({*frame["seed_a"], *frame["seed_b"]})
     if len(seeds) < 3:
-        return Measurement(None, None, None, 0, None, None, "not tested")
-    matrix = np.zeros((len(seeds), len(seeds)))
-    for row in frame.itertuples():
-        pair = [seeds.index(row.seed_a), seeds.index(row.seed_b)]
-        matrix[pair, pair[::-1]] = row.correlation
-    interval = bootstrap_interval(matrix)
-    assert interval is not None
+        return NOT_TESTED
     limit = max(float(frame["null_high"].max()), 0.5)
-    verdict: Verdict = "shown" if interval[0] > limit else "not shown"
-    return Measurement(
-        float(frame["correlation"].mean()), *interval, len(seeds), float(frame["null"].mean()), None, verdict
-    )
+    return measured_between(frame, frame["correlation"], limit, float(frame["null"].mean()))
 
 
 def measure_few(tables: list[Tables]) -> Measurement:
@@ -167,4 +143,4 @@ def measure_few(tables: list[Tables]) -> Measurement:
         _by_seed(early[early["arm"] == arm].groupby("seed")["kl"].mean()) for arm in (ADAPTER, NONE)
     )
     half = float(none.mean()) / 2
-    return measured(ours, lambda _, high: high < half, float(none.mean()), float(none.mean()))
+    return measured_whole(ours, lambda _, high: high < half, float(none.mean()), float(none.mean()))

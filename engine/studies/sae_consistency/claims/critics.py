@@ -4,24 +4,18 @@ from typing import Any
 
 import numpy as np
 
-from engine.studies.base import Claim, Measurement
+from engine.studies.base import NOT_TESTED, Claim, Measurement
+from engine.studies.measuring import Tables, measurement, over_runs, over_seeds, pair_matrix
 from engine.studies.sae_consistency.claims.language_model import in_sweep, standard, sweep_runs
 from engine.studies.sae_consistency.claims.measuring import (
-    Tables,
     common_l0,
     curve,
-    measurement,
     n_seeds,
     null_of,
-    over_runs,
-    over_seeds,
     pair_frame,
-    pair_matrix,
     pairs_value,
     per_seed,
 )
-
-NOT_TESTED = Measurement(None, None, None, 0, None, None, "not tested")
 
 
 def measure_relu_above_topk(tables: list[Tables]) -> Measurement:

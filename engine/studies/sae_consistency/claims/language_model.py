@@ -7,15 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from engine.studies.base import Claim, Measurement
+from engine.studies.base import NOT_TESTED, Claim, Measurement
+from engine.studies.measuring import Tables, measurement, over_runs, pair_matrix
 from engine.studies.sae_consistency.claims.measuring import (
-    Tables,
-    measurement,
     n_seeds,
     null_of,
-    over_runs,
     pair_frame,
-    pair_matrix,
     pairs_value,
     per_pair,
     per_seed,
@@ -101,7 +98,7 @@ def measure_explanations(tables: list[Tables]) -> Measurement:
     (run,) = tables
     rows = run["explanations"].to_pandas()
     if rows.empty:
-        return Measurement(None, None, None, 0, None, None, "not tested")
+        return NOT_TESTED
     keys = ["seed_a", "seed_b", "feature_a", "feature_b"]
     matches = run["matches"].to_pandas().query("subset == 'alive'")
     rows = rows.merge(matches[[*keys, "frequency_a", "frequency_b"]], on=keys)

@@ -1,35 +1,14 @@
-"""What the rules of several claims share: intervals over seeds, verdicts, values per pair."""
+"""What the rules of several claims read in the tables: figures per seed and per pair of SAEs."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
-from numpy.typing import NDArray
 from scipy.interpolate import interp1d
 
-from analyses.matching import bootstrap_interval, mean_interval
-from engine.studies.base import Measurement, Verdict
-
-Tables = Mapping[str, pa.Table]
-Floats = NDArray[np.float64]
-Value = tuple[float, float, float]
-
-
-def verdict(shown: bool) -> Verdict:
-    return "shown" if shown else "not shown"
-
-
-def measurement(
-    value: Value, seeds: int, chance: float | None, baseline: float | None, shown: bool
-) -> Measurement:
-    """A claim's figure; an interval that too few seeds leave infinite is not given and shows nothing."""
-    mean, low, high = value
-    if not np.isfinite([low, high]).all():
-        return Measurement(float(mean), None, None, seeds, chance, baseline, "not shown")
-    return Measurement(float(mean), low, high, seeds, chance, baseline, verdict(shown))
+from engine.studies.measuring import Floats, Tables, Value, over_runs, pair_matrix
 
 
 def per_seed(tables: Tables, column: str) -> Floats:
@@ -37,31 +16,9 @@ def per_seed(tables: Tables, column: str) -> Floats:
     return tables["saes"].sort_by("seed")[column].to_numpy().astype(np.float64)
 
 
-def over_seeds(values: Floats) -> Value:
-    """Mean and 95 % t interval over independent seeds."""
-    low, high = mean_interval(values)
-    return float(np.mean(values)), low, high
-
-
 def pair_frame(tables: Tables, subset: str = "all") -> pd.DataFrame:
     pairs = tables["pairs"].to_pandas()
     return pairs[pairs["subset"] == subset]
-
-
-def pair_matrix(seed_a: Any, seed_b: Any, values: Any) -> Floats:
-    """Symmetric runs × runs matrix of pair values, NaN on the diagonal."""
-    seeds = sorted({*seed_a, *seed_b})
-    matrix = np.full((len(seeds), len(seeds)), np.nan)
-    for a, b, value in zip(seed_a, seed_b, values, strict=True):
-        i, j = seeds.index(a), seeds.index(b)
-        matrix[i, j] = matrix[j, i] = value
-    return matrix
-
-
-def over_runs(matrix: Floats) -> Value:
-    """Mean pair value and its 95 % bootstrap interval over runs; infinite below three."""
-    interval = bootstrap_interval(matrix) or (-np.inf, np.inf)
-    return float(np.nanmean(matrix)), *interval
 
 
 def pairs_value(tables: Tables, column: str = "pw_mcc_abs", subset: str = "all") -> Value:

@@ -7,14 +7,11 @@ import pandas as pd
 
 from analyses.ground_truth import allocation_exponent
 from engine.studies.base import Claim, Measurement
+from engine.studies.measuring import Tables, measurement, over_seeds, pair_matrix
 from engine.studies.sae_consistency.claims.measuring import (
-    Tables,
-    measurement,
     n_seeds,
     null_of,
-    over_seeds,
     pair_frame,
-    pair_matrix,
     pairs_value,
     per_pair,
     per_seed,
