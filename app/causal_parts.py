@@ -7,8 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from analyses.multimodal_causal import OURS, methods_of, summary
+from app import study_runs
 from app.connection import table
-from app.study_runs import Run, choose_run, known_runs, nothing_yet, unfinished
+from app.study_runs import Run
+from app.widgets import number
 
 STUDY = "multimodal_causal"
 KNOWN = ("world", "digits")
@@ -29,24 +31,15 @@ def is_known(run: Run) -> bool:
 
 
 def finished_run() -> Run:
-    """The chosen run if it is done; ends the page with what to do when it is not, or when there is none."""
-    known = known_runs(STUDY)
-    if not known:
-        nothing_yet(
-            STUDY,
-            "No causal graph has been learnt yet. The tour makes a world of three modalities whose causes are known, learns its "
-            "latents from the observations alone, with three seeds, and draws what acts on what beside the truth.",
-            "Learn a first causal graph",
-        )
-        st.stop()
-    run = choose_run(STUDY, known)
-    if run["state"] != "done":
-        unfinished(
-            run,
-            "First every modality's subspace is learnt by contrasting it with the others, then its components with a sparse "
-            "graph between them. Graph and recovery appear here when all seeds are done.",
-        )
-        st.stop()
+    """The chosen run if it is done; the page ends otherwise."""
+    run = study_runs.finished_run(
+        STUDY,
+        "No causal graph has been learnt yet. The tour makes a world of three modalities whose causes are known, learns its "
+        "latents from the observations alone, with three seeds, and draws what acts on what beside the truth.",
+        "Learn a first causal graph",
+        "First every modality's subspace is learnt by contrasting it with the others, then its components with a sparse "
+        "graph between them. Graph and recovery appear here when all seeds are done.",
+    )
     st.caption(f"Data: {TIERS[run['config']['source']]}.")
     return run
 
@@ -74,24 +67,24 @@ def first_strip(run: Run) -> None:
             (
                 "Chance, truth",
                 figures["mcc_floor"],
-                f"blocks turned at random; unrelated {_number(figures['mcc_null'])}",
+                f"blocks turned at random; unrelated {number(figures['mcc_null'][0])}",
             ),
-            ("Block R²", figures["r2"], f"{_interval(figures['r2'])}; chance {_number(figures['r2_null'])}"),
+            (
+                "Block R²",
+                figures["r2"],
+                f"{_interval(figures['r2'])}; chance {number(figures['r2_null'][0])}",
+            ),
             (
                 "Edge F1",
                 figures["edge_f1"],
-                f"{_interval(figures['edge_f1'])}; chance {_number(figures['edge_f1_null'])}",
+                f"{_interval(figures['edge_f1'])}; chance {number(figures['edge_f1_null'][0])}",
             ),
         ]
     else:
         cells.append(("Cross-modal R²", figures["cross_r2"], f"held-out; {_interval(figures['cross_r2'])}"))
     for column, (name, value, note) in zip(st.columns(len(cells)), cells, strict=True):
-        column.metric(name, _number(value))
+        column.metric(name, number(value[0]))
         column.caption(note)
-
-
-def _number(figure: Figure) -> str:
-    return "–" if figure[0] is None or pd.isna(figure[0]) else f"{figure[0]:.3f}"
 
 
 def _interval(figure: Figure) -> str:
@@ -108,7 +101,7 @@ def _between(figures: dict[str, Figure]) -> str:
 
 
 def _chance(figures: dict[str, Figure]) -> str:
-    return f"blocks turned at random; unrelated {_number(figures['seeds_unrelated'])}"
+    return f"blocks turned at random; unrelated {number(figures['seeds_unrelated'][0])}"
 
 
 def method_choice(frame: pd.DataFrame, help: str) -> str:

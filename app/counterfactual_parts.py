@@ -6,12 +6,14 @@ import pandas as pd
 import streamlit as st
 
 from analyses.counterfactual_frames import ALL, agreement, arm_name, collapsed, in_order, over_seeds
+from app import study_runs
 from app.causal_parts import forget_unless
 from app.connection import table
 from app.counterfactual_words import TIERS
 from app.denoising_parts import linked_choice
-from app.study_runs import Run, choose_run, known_runs, nothing_yet, unfinished
-from app.widgets import literal
+from app.label_shift_parts import interval
+from app.study_runs import Run
+from app.widgets import literal, number
 
 STUDY = "counterfactual_text"
 Figure = tuple[float, float, float]
@@ -47,15 +49,8 @@ def reads_text(run: Run) -> bool:
 
 
 def finished_run() -> Run:
-    """The chosen run if it is done; ends the page with what to do when it is not, or when there is none."""
-    known = known_runs(STUDY)
-    if not known:
-        nothing_yet(STUDY, EMPTY, "Learn a first world")
-        st.stop()
-    run = choose_run(STUDY, known)
-    if run["state"] != "done":
-        unfinished(run, TRAINING)
-        st.stop()
+    """The chosen run if it is done; the page ends otherwise."""
+    run = study_runs.finished_run(STUDY, EMPTY, "Learn a first world", TRAINING)
     st.caption(f"Data: {TIERS[run['config']['source']]}.")
     return run
 
@@ -148,16 +143,5 @@ def _text_cells(run: Run, arm: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def number(value: float | None, format: str = ".3f") -> str:
-    return "–" if value is None or pd.isna(value) else f"{value:{format}}"
-
-
 def _pairs(count: float) -> str:
     return f"{count:.0f} pair{'' if count == 1 else 's'}" if count else "needs two seeds of one world"
-
-
-def interval(figure: Figure, format: str = ".3f") -> str:
-    """The 95 % interval over seeds in words."""
-    if pd.isna(figure[1]):
-        return "no interval from one seed"
-    return f"95 % {figure[1]:{format}} to {figure[2]:{format}}"

@@ -4,11 +4,13 @@ import pandas as pd
 import streamlit as st
 
 from analyses.extrapolation_frames import picture_summary, world_summary
+from app import study_runs
 from app.causal_parts import choice
 from app.connection import table
 from app.extrapolation_words import TIERS
 from app.label_shift_parts import interval
-from app.study_runs import Run, choose_run, known_runs, nothing_yet, unfinished
+from app.study_runs import Run
+from app.widgets import number
 
 STUDY = "extrapolation"
 Figure = tuple[float, float, float]
@@ -23,15 +25,8 @@ TRAINING = (
 
 
 def finished_run() -> Run:
-    """The chosen run if it is done; ends the page with what to do when it is not, or when there is none."""
-    known = known_runs(STUDY)
-    if not known:
-        nothing_yet(STUDY, EMPTY, "Extrapolate a first time")
-        st.stop()
-    run = choose_run(STUDY, known)
-    if run["state"] != "done":
-        unfinished(run, TRAINING)
-        st.stop()
+    """The chosen run if it is done; the page ends otherwise."""
+    run = study_runs.finished_run(STUDY, EMPTY, "Extrapolate a first time", TRAINING)
     st.caption(f"Data: {TIERS[run['config']['source']]}.")
     return run
 
@@ -84,23 +79,23 @@ def first_strip(run: Run, regime: str) -> None:
     pairs = (
         alone if pd.isna(found["seeds"][0]) else f"pairs {found['seeds'][1]:.3f} to {found['seeds'][2]:.3f}"
     )
-    answers = f"chance {_number(found['answers_chance'])}" if pd.notna(found["answers"][0]) else alone
+    answers = f"chance {number(found['answers_chance'][0])}" if pd.notna(found["answers"][0]) else alone
     if worlds:
         title, met = f"Class at {found['distance'][0]:g}", f"{interval(found['class'], most=1.0)}"
         chance = 1 / run["config"]["n_classes"]
-        last = f"{met}; source only {_number(found['class_source'])}, chance {chance:.2f}"
+        last = f"{met}; source only {number(found['class_source'][0])}, chance {chance:.2f}"
         notes = ("rows shuffled", interval(found["truth"], most=1.0), "rows shuffled")
     else:
         title = "Class" if labelled(run) else "Answers moved"
-        last = f"minimal change; {interval(found['class'], most=1.0)}; source only {_number(found['class_source'])}"
+        last = f"minimal change; {interval(found['class'], most=1.0)}; source only {number(found['class_source'][0])}"
         notes = ("patches shuffled", interval(found["truth"], most=1.0), "area under the ROC")
     cells = [
-        ("Between seeds", _number(found["seeds"]), pairs),
-        ("Chance, seeds", _number(found["seeds_null"]), notes[0]),
-        ("With the truth", _number(found["truth"]), notes[1]),
-        ("Chance, truth", _number(found["truth_null"]), notes[2]),
-        ("Equal answers", _number(found["answers"]), answers),
-        (title, _number(found["class"]), last),
+        ("Between seeds", number(found["seeds"][0]), pairs),
+        ("Chance, seeds", number(found["seeds_null"][0]), notes[0]),
+        ("With the truth", number(found["truth"][0]), notes[1]),
+        ("Chance, truth", number(found["truth_null"][0]), notes[2]),
+        ("Equal answers", number(found["answers"][0]), answers),
+        (title, number(found["class"][0]), last),
     ]
     for column, (name, value, note) in zip(st.columns(len(cells)), cells, strict=True):
         column.metric(name, value)
@@ -112,7 +107,3 @@ def first_strip(run: Run, regime: str) -> None:
         else "Between seeds: overlap of the patches that two seeds judge changed in the same pictures. With the truth: how well a patch's "
         "error tells that it truly changed. Class: mean over all corruptions."
     )
-
-
-def _number(figure: Figure) -> str:
-    return "–" if pd.isna(figure[0]) else f"{figure[0]:.3f}"

@@ -4,10 +4,12 @@ import pandas as pd
 import streamlit as st
 
 from analyses.label_shift_frames import class_names, in_order, summary
+from app import study_runs
 from app.causal_parts import forget_unless
 from app.connection import table
 from app.label_shift_words import TIERS, reaction
-from app.study_runs import Run, choose_run, known_runs, nothing_yet, unfinished
+from app.study_runs import Run
+from app.widgets import number
 
 STUDY = "label_shift"
 Figure = tuple[float, float, float]
@@ -22,15 +24,8 @@ TRAINING = (
 
 
 def finished_run() -> Run:
-    """The chosen run if it is done; ends the page with what to do when it is not, or when there is none."""
-    known = known_runs(STUDY)
-    if not known:
-        nothing_yet(STUDY, EMPTY, "Deploy a first classifier")
-        st.stop()
-    run = choose_run(STUDY, known)
-    if run["state"] != "done":
-        unfinished(run, TRAINING)
-        st.stop()
+    """The chosen run if it is done; the page ends otherwise."""
+    run = study_runs.finished_run(STUDY, EMPTY, "Deploy a first classifier", TRAINING)
     config = run["config"]
     st.caption(
         f"Data: {TIERS[config['source']]}. The world's reaction is simulated and known: {reaction(config)}."
@@ -79,14 +74,14 @@ def first_strip(run: Run) -> None:
     pairs = "needs two seeds" if pd.isna(found["seeds"][0]) else f"pairs {_range(found['seeds'])}"
     truth = interval(found["truth"], most=1.0) if reacts else "shares do not react"
     cells = [
-        ("Between seeds", _number(found["seeds"]), pairs),
-        ("Chance, seeds", _number(found["seeds_null"]), _chance(found["seeds_null"])),
-        ("With the truth", _number(found["truth"]), truth),
-        ("Chance, truth", _number(found["truth_null"]), _chance(found["truth_null"])),
-        ("Forecast error", _number(found["kl"]), f"KL, nats; without correction {found['kl_none'][0]:.3f}"),
+        ("Between seeds", number(found["seeds"][0]), pairs),
+        ("Chance, seeds", number(found["seeds_null"][0]), _chance(found["seeds_null"])),
+        ("With the truth", number(found["truth"][0]), truth),
+        ("Chance, truth", number(found["truth_null"][0]), _chance(found["truth_null"])),
+        ("Forecast error", number(found["kl"][0]), f"KL, nats; without correction {found['kl_none'][0]:.3f}"),
         (
             "Excess loss",
-            _number(found["excess"]),
+            number(found["excess"][0]),
             f"nats over the oracle prior; {interval(found['excess'])}; without correction {found['excess_none'][0]:.3f}",
         ),
     ]
@@ -97,10 +92,6 @@ def first_strip(run: Run) -> None:
         "Of the adapter, in the second half of the rounds with the first backbone. Between seeds and with the truth: correlation of "
         "the mechanism, d log p / dS at the mean S, for one standard deviation of each class accuracy."
     )
-
-
-def _number(figure: Figure) -> str:
-    return "–" if pd.isna(figure[0]) else f"{figure[0]:.3f}"
 
 
 def _range(figure: Figure) -> str:

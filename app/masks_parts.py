@@ -7,11 +7,12 @@ import streamlit as st
 
 from analyses.matching import mean_interval
 from analyses.smartclip_frames import arm_name, in_order
+from app import study_runs
 from app.causal_parts import seed_choice
 from app.connection import table
 from app.denoising_parts import linked_choice
-from app.study_runs import Run, choose_run, known_runs, nothing_yet, unfinished
-from app.widgets import literal
+from app.study_runs import Run
+from app.widgets import literal, number
 
 STUDY = "smartclip"
 EMPTY = (
@@ -48,16 +49,8 @@ class Chosen:
 
 
 def finished_run() -> Run:
-    """The chosen run if it is done; ends the page with what to do when it is not, or when there is none."""
-    known = known_runs(STUDY)
-    if not known:
-        nothing_yet(STUDY, EMPTY, "Learn first caption masks")
-        st.stop()
-    run = choose_run(STUDY, known)
-    if run["state"] != "done":
-        unfinished(run, TRAINING)
-        st.stop()
-    return run
+    """The chosen run if it is done; the page ends otherwise."""
+    return study_runs.finished_run(STUDY, EMPTY, "Learn first caption masks", TRAINING)
 
 
 def arms_of(run: Run) -> list[str]:
@@ -121,10 +114,6 @@ def about_pictures(run: Run) -> None:
         )
         with st.expander(f"{many} skipped"):
             st.code("\n".join(skipped), language=None, wrap_lines=True)
-
-
-def number(value: float | None, format: str = ".3f") -> str:
-    return "–" if value is None or pd.isna(value) else f"{value:{format}}"
 
 
 def over_seeds(values: pd.Series, format: str = ".3f") -> str:

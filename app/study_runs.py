@@ -95,6 +95,22 @@ def nothing_yet(study: str, sentence: str, button: str) -> None:
         )
 
 
+def finished_run(study: str, sentence: str, button: str, note: str) -> Run:
+    """The chosen run if it is done; ends the page with what to do when it is not, or when there is none.
+
+    `sentence` and `button` offer the tour (`nothing_yet`), `note` says what appears when a run is done (`unfinished`).
+    """
+    known = known_runs(study)
+    if not known:
+        nothing_yet(study, sentence, button)
+        st.stop()
+    run = choose_run(study, known)
+    if run["state"] != "done":
+        unfinished(run, note)
+        st.stop()
+    return run
+
+
 def unfinished(run: Run, note: str = "") -> None:
     """A run without results: its progress and curves, or why it ended and how to go on."""
     if run["state"] in ACTIVE:

@@ -4,11 +4,12 @@ import pandas as pd
 import streamlit as st
 
 from analyses.srf import SHARES, weaknesses
+from app import study_runs
 from app.connection import table
 from app.denoising_parts import over_seeds as percent_over_seeds
-from app.masks_parts import number, over_seeds
-from app.study_runs import Run, choose_run, known_runs, nothing_yet, unfinished
-from app.widgets import literal
+from app.masks_parts import over_seeds
+from app.study_runs import Run
+from app.widgets import literal, number
 
 STUDY = "srf"
 KINDS = ("multi_task", "weak", "prompted")
@@ -24,16 +25,8 @@ TRAINING = (
 
 
 def finished_run() -> Run:
-    """The chosen run if it is done; ends the page with what to do when it is not, or when there is none."""
-    known = known_runs(STUDY)
-    if not known:
-        nothing_yet(STUDY, EMPTY, "Generate first triplets")
-        st.stop()
-    run = choose_run(STUDY, known)
-    if run["state"] != "done":
-        unfinished(run, TRAINING)
-        st.stop()
-    return run
+    """The chosen run if it is done; the page ends otherwise."""
+    return study_runs.finished_run(STUDY, EMPTY, "Generate first triplets", TRAINING)
 
 
 def generators_of(run: Run) -> pd.DataFrame:

@@ -84,6 +84,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def number(value: float | None, format: str = ".3f") -> str:
+    """A figure, or a dash where there is none."""
+    return "–" if value is None or pd.isna(value) else f"{value:{format}}"
+
+
 def size(count: float) -> str:
     """An amount of memory or disk."""
     return (
