@@ -46,7 +46,7 @@ def read_folder(folder: Path) -> FolderRows:
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder on this machine; name one that exists.")
     found, seen = FolderRows(), set()
-    for where, entry in _entries(folder):
+    for where, entry in entries(folder, LIST):
         try:
             row = _row(folder, entry)
             if row.id in seen:
@@ -58,13 +58,16 @@ def read_folder(folder: Path) -> FolderRows:
     return found
 
 
-def _entries(folder: Path) -> list[tuple[str, Any]]:
-    """Every entry with its place in its file. Raises ValueError where there is no list."""
-    listed = folder / LIST
-    others = sorted(path for path in folder.glob("*.json"))
+def entries(folder: Path, name: str) -> list[tuple[str, Any]]:
+    """Every entry of the folder's list, the file `name` or LLaVA's JSON, with its place in the file; None for what is no JSON.
+
+    Raises ValueError where there is no list, or it cannot be read.
+    """
+    listed = folder / name
+    others = sorted(folder.glob("*.json"))
     if not listed.exists() and len(others) != 1:
         raise ValueError(
-            f"{folder} needs a file {LIST}, or one .json file in LLaVA's format; it has {len(others)}."
+            f"{folder} needs a file {name}, or one .json file in LLaVA's format; it has {len(others)}."
         )
     path = listed if listed.exists() else others[0]
     if path.stat().st_size > MOST_BYTES:
@@ -73,7 +76,7 @@ def _entries(folder: Path) -> list[tuple[str, Any]]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is not UTF-8 text; save it as UTF-8.") from None
-    if path.name == LIST:
+    if path.name == name:
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         return [(f"{path.name}, line {number}", _parsed(line)) for number, line in lines[:MOST_ROWS]]
     content = _parsed(text)
@@ -89,15 +92,21 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _row(folder: Path, entry: Any) -> FolderRow:
+def image_named(folder: Path, entry: Any) -> str:
+    """The image an entry names, inside the folder. Raises ValueError."""
     if not isinstance(entry, dict):
         raise ValueError("it is no JSON object")
     name = entry.get("image")
     if not isinstance(name, str) or not name.strip():
         raise ValueError('it names no "image"')
-    image = (folder / name).resolve()
-    if not image.is_relative_to(folder.resolve()):
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"its image {name[:80]!r} lies outside the folder")
+    return name
+
+
+def _row(folder: Path, entry: Any) -> FolderRow:
+    name = image_named(folder, entry)
+    image = (folder / name).resolve()
     if not image.is_file():
         raise ValueError(f"its image {name[:80]!r} does not exist")
     turns = _turns(entry.get("conversations"))

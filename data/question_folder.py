@@ -5,14 +5,13 @@ The list is `questions.jsonl` ({"id", "image", "question", "answer"} a line, "ty
 are unlabelled. What cannot be used is listed and skipped.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.image_folder import IMAGE_MARK, MOST_BYTES, MOST_ROWS, MOST_TEXT, open_image
+from data.image_folder import IMAGE_MARK, MOST_TEXT, entries, image_named, open_image
 from data.pictures import Images
 from data.scene_questions import Pair
 
@@ -79,21 +78,8 @@ def read_question_folder(folder: Path, side: int) -> QuestionFolder:
 
 def _listed(folder: Path, skipped: list[str]) -> list[tuple[str, str, str, str, str]]:
     """(place in the file, image, type, question, answer) of every usable pair."""
-    path = folder / LIST
-    others = sorted(folder.glob("*.json"))
-    if not path.exists() and len(others) != 1:
-        raise ValueError(
-            f"{folder} needs a file {LIST}, or one .json file in LLaVA's format; it has {len(others)}."
-        )
-    path = path if path.exists() else others[0]
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path.name} is larger than {MOST_BYTES // 10**6} MB; split it.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path.name} is not UTF-8 text; save it as UTF-8.") from None
     found, seen = [], set()
-    for where, entry in _entries(path, text)[:MOST_ROWS]:
+    for where, entry in entries(folder, LIST):
         try:
             key, image, pairs = _read(folder, entry)
             if key in seen:
@@ -105,33 +91,9 @@ def _listed(folder: Path, skipped: list[str]) -> list[tuple[str, str, str, str, 
     return found
 
 
-def _entries(path: Path, text: str) -> list[tuple[str, Any]]:
-    if path.name == LIST:
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        return [(f"{path.name}, line {number}", _parsed(line)) for number, line in lines]
-    content = _parsed(text)
-    if not isinstance(content, list):
-        raise ValueError(f"{path.name} holds no list of entries; save LLaVA's JSON.")
-    return [(f"{path.name}, entry {number}", entry) for number, entry in enumerate(content, 1)]
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _read(folder: Path, entry: Any) -> tuple[str, str, list[tuple[str, str, str]]]:
     """Id, image and pairs of an entry. Raises ValueError."""
-    if not isinstance(entry, dict):
-        raise ValueError("it is no JSON object")
-    name = entry.get("image")
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError('it names no "image"')
-    if not (folder / name).resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"its image {name[:80]!r} lies outside the folder")
-    image = Path(name).as_posix()
+    image = Path(image_named(folder, entry)).as_posix()
     if "conversations" in entry:
         return str(entry.get("id", image)), image, _turns(entry["conversations"])
     question, answer = _text(entry.get("question")), _text(entry.get("answer"))
