@@ -23,7 +23,7 @@ from data.files import read_json, sha256_file, sync, write_json
 from engine.environments import versions
 from engine.errors import UserError
 from engine.events import read_events
-from engine.identity import identity
+from engine.identity import RUN_ID, identity
 from engine.library import Library
 from engine.reviews import LOG, SELECTIONS
 from engine.run import RESULT_FOLDERS, damaged_files
@@ -34,7 +34,6 @@ from engine.tools import JOBS, TOOLS
 FORMAT = 1
 RECORD = ("config.json", "events.jsonl", "manifest.json")
 IDENTITY = ("study", "config", "seeds", "data_seed", "fingerprint", "code_version")
-RUN_ID = re.compile(r"\b[0-9a-f]{12}\b")
 PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._=@+-]{0,120}")
 MAX_FILES, MAX_HEADER = 200_000, 64_000_000
 COPIED = 1 << 20

@@ -28,15 +28,9 @@ class CaptionMaskRequest(BaseModel):
     sae_seed: int = Field(default=0, ge=0, lt=2**31)
 
 
-class CaptionMasker(WarmChild):
-    """`engine.studies.smartclip.live`, kept warm."""
-
-    def __init__(self) -> None:
-        super().__init__("engine.studies.smartclip.live", "captions")
-
-
-def add_caption_masks(app: FastAPI, guarded: list[Any], scheduler: Scheduler, masker: CaptionMasker) -> None:
-    """Add the route that gives captions' masks, their overlap and the nearest test pictures of a finished run."""
+def add_caption_masks(app: FastAPI, guarded: list[Any], scheduler: Scheduler) -> WarmChild:
+    """Add the route that gives captions' masks, their overlap and the nearest test pictures of a finished run; the child that answers."""
+    child = WarmChild("engine.studies.smartclip.live", "captions")
 
     @app.post("/runs/{run_id}/caption_mask", dependencies=guarded)
     def caption_mask(run_id: str, request: CaptionMaskRequest) -> dict[str, Any]:
@@ -44,7 +38,9 @@ def add_caption_masks(app: FastAPI, guarded: list[Any], scheduler: Scheduler, ma
         asked = {"folder": str(folder), **request.model_dump(include={"seed", "arm", "captions"})}
         if request.sae_run is not None:
             asked |= _features(scheduler, run_id, request.sae_run, request.sae_seed)
-        return masker.ask(asked)
+        return child.ask(asked)
+
+    return child
 
 
 def _features(scheduler: Scheduler, run_id: str, sae_run: str, seed: int) -> dict[str, str]:

@@ -17,16 +17,22 @@ RunId = Annotated[str, typer.Argument(help="A run's id; `concordance runs` lists
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
+def _target(path: Path) -> Path:
+    """The file to write; leaves with one sentence where its folder does not exist."""
+    target = path.expanduser()
+    if not target.absolute().parent.is_dir():
+        print(f"to: {target.absolute().parent} is not a folder; name one that exists.", file=sys.stderr)
+        raise typer.Exit(USAGE_ERROR)
+    return target
+
+
 def export_command(
     run_id: RunId,
     to: Annotated[Path | None, typer.Option(help="The file to write; RUN.zip here unless given.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a finished run, with its cards, maps, labels and the runs it reads, to one zip file."""
-    target = (to or Path(f"{run_id}.zip")).expanduser()
-    if not target.absolute().parent.is_dir():
-        print(f"to: {target.absolute().parent} is not a folder; name one that exists.", file=sys.stderr)
-        raise typer.Exit(USAGE_ERROR)
+    target = _target(to or Path(f"{run_id}.zip"))
     connect().export_bundle(run_id, target)
     size = target.stat().st_size
     print(json.dumps({"file": str(target), "bytes": size}) if as_json else f"{target}: {size / 1e6:.1f} MB")
@@ -86,10 +92,7 @@ def report_command(
     as_json: AsJson = False,
 ) -> None:
     """Write a study's claims, the figures kept of its runs and the runs behind them to one HTML file."""
-    target = (to or Path(f"{study}.html")).expanduser()
-    if not target.absolute().parent.is_dir():
-        print(f"to: {target.absolute().parent} is not a folder; name one that exists.", file=sys.stderr)
-        raise typer.Exit(USAGE_ERROR)
+    target = _target(to or Path(f"{study}.html"))
     page = connect().study_report(study)
     atomic_write(target.absolute(), page)
     print(

@@ -27,19 +27,13 @@ class CounterfactualRequest(BaseModel):
     moves: list[Annotated[float, Field(ge=-100, le=100)]] = Field(default_factory=list, max_length=64)
 
 
-class Counterfactuals(WarmChild):
-    """`engine.studies.counterfactual_text.live`, kept warm."""
-
-    def __init__(self) -> None:
-        super().__init__("engine.studies.counterfactual_text.live", "text")
-
-
-def add_counterfactuals(
-    app: FastAPI, guarded: list[Any], scheduler: Scheduler, child: Counterfactuals
-) -> None:
-    """Add the route that moves the style noise of a sentence or a row with an arm of a finished run."""
+def add_counterfactuals(app: FastAPI, guarded: list[Any], scheduler: Scheduler) -> WarmChild:
+    """Add the route that moves the style noise of a sentence or a row with an arm of a finished run; the child that answers."""
+    child = WarmChild("engine.studies.counterfactual_text.live", "text")
 
     @app.post("/runs/{run_id}/counterfactual", dependencies=guarded)
     def counterfactual(run_id: str, request: CounterfactualRequest) -> dict[str, Any]:
         folder = finished_run(scheduler, run_id, STUDY)
         return child.ask({"folder": str(folder), **request.model_dump()})
+
+    return child

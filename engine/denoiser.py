@@ -11,21 +11,17 @@ from engine.warm_child import WarmChild, finished_run
 STUDY = "sapo"
 
 
-class Denoiser(WarmChild):
-    """`engine.studies.sapo.live`, kept warm."""
-
-    def __init__(self) -> None:
-        super().__init__("engine.studies.sapo.live", "prompt")
-
-
-def add_denoising(app: FastAPI, guarded: list[Any], scheduler: Scheduler, denoiser: Denoiser) -> None:
-    """Add the routes that denoise a prompt, or a span of a completion again, with a finished run's policy or the bundled base."""
+def add_denoising(app: FastAPI, guarded: list[Any], scheduler: Scheduler) -> WarmChild:
+    """Add the routes that denoise a prompt, or a span of a completion again, with a finished run's policy or the bundled base; the child that answers."""
+    child = WarmChild("engine.studies.sapo.live", "prompt")
 
     @app.post("/runs/{run_id}/denoise", dependencies=guarded)
     def denoise(run_id: str, request: LiveRequest) -> dict[str, Any]:
         folder = finished_run(scheduler, run_id, STUDY)
-        return denoiser.ask({"folder": str(folder), **request.model_dump()})
+        return child.ask({"folder": str(folder), **request.model_dump()})
 
     @app.post("/denoise", dependencies=guarded)
     def denoise_bundled(request: LiveRequest) -> dict[str, Any]:
-        return denoiser.ask({"folder": None, **request.model_dump()})
+        return child.ask({"folder": None, **request.model_dump()})
+
+    return child

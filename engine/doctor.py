@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 from data.paths import cache_dir, state_dir
 from engine import client as engine_client
+from engine.figures import find_browser
 from engine.transport import EngineError
 
 PACKAGE = "concordance-workbench"
@@ -122,11 +123,9 @@ def gpu() -> Iterator[Finding]:
 
 
 def browser() -> Iterator[Finding]:
-    from choreographer.browsers.chromium import Chromium
-
-    found = Chromium.find_browser(skip_local=False)
+    found = find_browser()
     if found:
-        yield Finding("browser", SOUND, str(found))
+        yield Finding("browser", SOUND, found)
     else:
         yield Finding(
             "browser",

@@ -39,15 +39,9 @@ class PictureRequest(BaseModel):
     quantile: float | None = Field(default=None, ge=0.5, le=1)
 
 
-class Extrapolator(WarmChild):
-    """`engine.studies.extrapolation.live`, kept warm."""
-
-    def __init__(self) -> None:
-        super().__init__("engine.studies.extrapolation.live", "sample")
-
-
-def add_extrapolation(app: FastAPI, guarded: list[Any], scheduler: Scheduler, child: Extrapolator) -> None:
-    """Add the routes that adapt to one target or picture of a finished run."""
+def add_extrapolation(app: FastAPI, guarded: list[Any], scheduler: Scheduler) -> WarmChild:
+    """Add the routes that adapt to one target or picture of a finished run; the child that answers."""
+    child = WarmChild("engine.studies.extrapolation.live", "sample")
 
     @app.post("/runs/{run_id}/extrapolate_target", dependencies=guarded)
     def extrapolate_target(run_id: str, request: TargetRequest) -> dict[str, Any]:
@@ -58,3 +52,5 @@ def add_extrapolation(app: FastAPI, guarded: list[Any], scheduler: Scheduler, ch
     def extrapolate_picture(run_id: str, request: PictureRequest) -> dict[str, Any]:
         folder = finished_run(scheduler, run_id, STUDY)
         return child.ask({"kind": "pictures", "folder": str(folder), **request.model_dump()})
+
+    return child

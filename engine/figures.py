@@ -53,8 +53,13 @@ class FigureServer:
             kaleido.stop_sync_server(silence_warnings=True)
 
 
-def _require_browser() -> None:
+def find_browser() -> str | None:
+    """Path of the Chrome or Chromium that renders figures to files."""
     from choreographer.browsers.chromium import Chromium
 
-    if not Chromium.find_browser(skip_local=False):
+    return Chromium.find_browser(skip_local=False)
+
+
+def _require_browser() -> None:
+    if not find_browser():
         raise UserError("format", NO_BROWSER)

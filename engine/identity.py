@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from engine.studies import STUDIES
 from engine.studies.base import Study
 from engine.tools import JOBS
 
+RUN_ID = re.compile(r"\b[0-9a-f]{12}\b")
 CODE = (
     "data",
     "analyses/dictionaries.py",

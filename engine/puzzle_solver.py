@@ -21,17 +21,13 @@ class PuzzleRequest(BaseModel):
     blocks: int | None = Field(default=None, ge=1, le=512)
 
 
-class PuzzleSolver(WarmChild):
-    """`engine.studies.sr2.solving`, kept warm."""
-
-    def __init__(self) -> None:
-        super().__init__("engine.studies.sr2.solving", "puzzle")
-
-
-def add_puzzles(app: FastAPI, guarded: list[Any], scheduler: Scheduler, solver: PuzzleSolver) -> None:
-    """Add the route that solves a puzzle with a finished run."""
+def add_puzzles(app: FastAPI, guarded: list[Any], scheduler: Scheduler) -> WarmChild:
+    """Add the route that solves a puzzle with a finished run; the child that answers."""
+    child = WarmChild("engine.studies.sr2.solving", "puzzle")
 
     @app.post("/runs/{run_id}/puzzle", dependencies=guarded)
     def solve_puzzle(run_id: str, request: PuzzleRequest) -> dict[str, Any]:
         folder = finished_run(scheduler, run_id, STUDY)
-        return solver.ask({"folder": str(folder), **request.model_dump()})
+        return child.ask({"folder": str(folder), **request.model_dump()})
+
+    return child

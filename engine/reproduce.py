@@ -1,9 +1,7 @@
 """Training a finished run once more, apart from it, and saying whether bytes or figures agree."""
 
-import os
 import shutil
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from data.files import read_json, write_json
 from engine.environments import interpreter
 from engine.errors import UserError
 from engine.events import read_events
+from engine.executors import LocalExecutor
 from engine.identity import code_version, environment_of
 
 TOLERANCE = 1e-3
@@ -59,53 +58,39 @@ def reproduce(home: Path, run_id: str, follow: Callable[[dict[str, Any]], None])
     second.mkdir(parents=True, exist_ok=True)
     record = read_json(first / "config.json")
     write_json(second / "config.json", record)
-    _train(home, second, record, follow)
+    _train(second, record, follow)
     found = compare(first, second)
     same = code_version(record["study"]) == record["code_version"]
     return Reproduction(run_id, *found, same)
 
 
-def _train(
-    home: Path, directory: Path, record: dict[str, Any], follow: Callable[[dict[str, Any]], None]
-) -> None:
+def _train(directory: Path, record: dict[str, Any], follow: Callable[[dict[str, Any]], None]) -> None:
     name = environment_of(record)
-    python = str(interpreter(name)) if name else sys.executable
-    environment = {**os.environ, "CONCORDANCE_HOME": str(home), "OMP_WAIT_POLICY": "PASSIVE"}
     events = directory / "events.jsonl"
     cursor = events.stat().st_size if events.exists() else 0
-    with (directory / "worker.log").open("ab") as log:
-        worker = subprocess.Popen(
-            [python, "-m", "engine.worker", str(directory)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
-        )  # fmt: skip
-        outcome: dict[str, Any] = {}
-        try:
-            while True:
-                ended = _ended(worker)
-                rows, cursor = read_events(events, cursor)
-                for row in rows:
-                    if row["kind"] == "progress":
-                        follow(row)
-                    elif row["kind"] == "state":
-                        outcome = row
-                if ended:
-                    break
-        except BaseException:
-            worker.terminate()
-            worker.wait()
-            raise
+    executor = LocalExecutor()
+    worker = executor.start([directory], 0, interpreter(name) if name else None)
+    outcome: dict[str, Any] = {}
+    try:
+        alive = True
+        while alive:
+            time.sleep(POLL)
+            alive = executor.alive(*worker)
+            rows, cursor = read_events(events, cursor)
+            for row in rows:
+                if row["kind"] == "progress":
+                    follow(row)
+                elif row["kind"] == "state":
+                    outcome = row
+    except BaseException:
+        executor.stop(*worker, force=False)
+        while executor.alive(*worker):
+            time.sleep(POLL)
+        raise
     if outcome.get("state") != "done":
         raise UserError(
             "run", outcome.get("error") or f"its worker died; its output is in {directory / 'worker.log'}."
         )
-
-
-def _ended(worker: "subprocess.Popen[bytes]") -> bool:
-    try:
-        worker.wait(POLL)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 def compare(first: Path, second: Path) -> tuple[str, int, list[str], float, str]:

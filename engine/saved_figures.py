@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from data.files import atomic_folder, read_json, write_json
 from engine.errors import UserError
 from engine.figures import MAX_BYTES
+from engine.identity import RUN_ID
 from engine.scheduler import Scheduler
 
-RUN_ID = re.compile(r"\b[0-9a-f]{12}\b")
 PROVENANCE = ("id", "study", "seeds", "data_seed", "fingerprint", "code_version", "config")
 MOST = 2_000
 

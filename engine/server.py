@@ -25,26 +25,27 @@ from data.files import atomic_write, write_json
 from data.paths import state_dir
 from engine import claims, system
 from engine.active_features import add_active_features
-from engine.caption_masks import CaptionMasker, add_caption_masks
+from engine.caption_masks import add_caption_masks
 from engine.cards import CardReader
-from engine.counterfactuals import Counterfactuals, add_counterfactuals
-from engine.denoiser import Denoiser, add_denoising
+from engine.counterfactuals import add_counterfactuals
+from engine.denoiser import add_denoising
 from engine.errors import UserError
 from engine.events import read_events, thin
 from engine.executors import LocalExecutor
 from engine.explore_api import add_explore
-from engine.extrapolator import Extrapolator, add_extrapolation
+from engine.extrapolator import add_extrapolation
 from engine.figures import FigureServer
 from engine.identity import command, find_study
 from engine.lab import Lab
 from engine.pooling import pool
-from engine.puzzle_solver import PuzzleSolver, add_puzzles
+from engine.puzzle_solver import add_puzzles
 from engine.sae_matching import SaeMatcher
 from engine.saved_figures import add_saved_figures
 from engine.scheduler import Scheduler
 from engine.store import Store
 from engine.studies import STUDIES
 from engine.triplet_api import add_triplets
+from engine.warm_child import WarmChild
 
 ARROW = "application/vnd.apache.arrow.stream"
 LOG_TAIL = 20_000
@@ -93,22 +94,15 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
     matcher = SaeMatcher(home, store)
     figures = FigureServer()
     lab = Lab(home)
-    solver = PuzzleSolver()
-    denoiser = Denoiser()
-    masker = CaptionMasker()
-    counterfactuals = Counterfactuals()
-    extrapolator = Extrapolator()
+    children: dict[str, WarmChild] = {}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> Any:
         scheduler.start()
         yield
         lab.close()
-        solver.close()
-        denoiser.close()
-        masker.close()
-        counterfactuals.close()
-        extrapolator.close()
+        for child in children.values():
+            child.close()
         scheduler.shutdown()
         figures.close()
         store.close()
@@ -142,13 +136,15 @@ def create_app(home: Path, token: str, stop: Callable[[], None]) -> FastAPI:
     add_saved_figures(app, guarded, scheduler)
     _add_studies(app, guarded, scheduler, store)
     _add_runs(app, guarded, scheduler, store)
-    add_puzzles(app, guarded, scheduler, solver)
-    add_denoising(app, guarded, scheduler, denoiser)
-    add_caption_masks(app, guarded, scheduler, masker)
-    add_counterfactuals(app, guarded, scheduler, counterfactuals)
-    add_extrapolation(app, guarded, scheduler, extrapolator)
-    children = {"sr2": solver, "sapo": denoiser, "smartclip": masker}
-    add_active_features(app, guarded, scheduler, CardReader(scheduler, store, matcher), children)
+    children |= {
+        "sr2": add_puzzles(app, guarded, scheduler),
+        "sapo": add_denoising(app, guarded, scheduler),
+        "smartclip": add_caption_masks(app, guarded, scheduler),
+        "counterfactual_text": add_counterfactuals(app, guarded, scheduler),
+        "extrapolation": add_extrapolation(app, guarded, scheduler),
+    }
+    reading = {study: children[study] for study in ("sr2", "sapo", "smartclip")}
+    add_active_features(app, guarded, scheduler, CardReader(scheduler, store, matcher), reading)
     add_explore(app, guarded, scheduler, store, matcher, lab, _arrow)
     add_triplets(app, guarded, scheduler, store, _arrow)
 

@@ -12,6 +12,7 @@ import psutil
 from data import assets
 from data.paths import cache_dir
 from engine.executors import gpu_names
+from engine.figures import find_browser
 from engine.studies.base import Study
 
 PACKAGES = (
@@ -31,15 +32,9 @@ def report(home: Path) -> dict[str, Any]:
         "disk_free_bytes": shutil.disk_usage(home).free,
         "state_folder": str(home),
         "cache_folder": str(cache_dir()),
-        "browser": _browser(),
+        "browser": find_browser(),
         "assets": {name: _asset(name) for name in assets.ASSETS},
     }
-
-
-def _browser() -> str | None:
-    from choreographer.browsers.chromium import Chromium
-
-    return Chromium.find_browser(skip_local=False)
 
 
 def _asset(name: str) -> dict[str, Any]:
