@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analyses import figures
 from analyses.counterfactual_text import COLLAPSED, Supports, supports
 from analyses.matching import mean_interval
 
@@ -64,8 +65,7 @@ def arm_name(arm: str, route: str = "") -> str:
 
 def in_order(arms: Sequence[str]) -> list[str]:
     """Arms in the order of the comparison."""
-    known = list(ARMS)
-    return sorted(dict.fromkeys(arms), key=lambda arm: known.index(arm) if arm in known else len(known))
+    return figures.in_order(arms, list(ARMS))
 
 
 def over_seeds(values: Any) -> tuple[float, float, float]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analyses import figures
 from analyses.extrapolation import FEW, MODERATE, NEAR, PICTURE_ARMS, RIGHT, SOURCE, TENT_BATCH, WORLD_ARMS
 from analyses.label_shift_frames import over_seeds
 
@@ -29,8 +30,7 @@ NEEDS = {
 
 def in_order(arms: Sequence[str]) -> list[str]:
     """Arms in the order of the comparison."""
-    order = list(dict.fromkeys([*WORLD_ARMS, *PICTURE_ARMS]))
-    return sorted(dict.fromkeys(arms), key=lambda arm: order.index(arm) if arm in order else len(order))
+    return figures.in_order(arms, list(dict.fromkeys([*WORLD_ARMS, *PICTURE_ARMS])))
 
 
 def by_distance(accuracy: Frame, regime: str, arms: Sequence[str]) -> pd.DataFrame:

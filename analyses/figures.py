@@ -80,6 +80,11 @@ def series_style(index: int) -> dict[str, str]:
     }
 
 
+def in_order(found: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The different names found, in the order of those known, others after them."""
+    return sorted(dict.fromkeys(found), key=lambda name: known.index(name) if name in known else len(known))
+
+
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analyses import figures
 from analyses.label_shift import ADAPTER, ARMS, BBSE, EM, FINE_TUNE, LAST, NONE, ORACLE, TAU
 from analyses.matching import mean_interval
 
@@ -38,7 +39,7 @@ OWN, OTHER = "its own next rounds", "rounds of the oracle's world"
 
 def in_order(arms: Sequence[str]) -> list[str]:
     """Arms in the order of the comparison."""
-    return sorted(dict.fromkeys(arms), key=lambda arm: ARMS.index(arm) if arm in ARMS else len(ARMS))
+    return figures.in_order(arms, ARMS)
 
 
 def late(rounds: Frame) -> pd.DataFrame:

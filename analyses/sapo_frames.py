@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analyses import figures
 from analyses.matching import mean_interval
 from analyses.sapo import wilson
 
@@ -65,8 +66,7 @@ def cell_words(task: str) -> str:
 
 def in_order(arms: Sequence[str]) -> list[str]:
     """Arms in the order they are trained in, others after them."""
-    known = list(ARMS)
-    return sorted(dict.fromkeys(arms), key=lambda arm: known.index(arm) if arm in known else len(known))
+    return figures.in_order(arms, list(ARMS))
 
 
 def grid(tokens: Frame) -> pd.DataFrame:

@@ -31,6 +31,7 @@ CODE = (
     "engine/collecting.py",
     "engine/language_model.py",
     "engine/sae_formats",
+    "engine/studies/adapters.py",
     "engine/studies/base.py",
     "engine/studies/seeds.py",
     "engine/text_windows.py",

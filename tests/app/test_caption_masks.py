@@ -21,7 +21,8 @@ from tests.app.causal_tables import engine_on
 from tests.app.mask_tables import TINY, write_run
 from tests.app.pages import figures, labels, open_page, text_of
 from tests.data.test_pictures import write_folder
-from tests.smartclip.conftest import results, train
+from tests.smartclip.conftest import train
+from tests.training import results
 
 SCENES, FOLDER, FAILED = "aaaaaaaaaaa1", "bbbbbbbbbbb1", "ccccccccccc1"
 LONG = {**TINY, "arms": "smartclip", "lambda_sweep": [], "clip_steps": 160, "checkpoint_every": 20}

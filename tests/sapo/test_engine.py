@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from data.paths import state_dir
 from engine.cli import app
 from engine.client import Client
-from tests.sapo.conftest import TINY, results, train
+from tests.sapo.conftest import TINY, train
 from tests.sapo.test_foreign import CLEAN, DATA, FILLER, REAL_D1, WRONG, d1, written
+from tests.training import results
 
 SMALL: dict[str, Any] = {**TINY, "arms": "diffu_grpo,sapo", "base_steps": 300}
 

@@ -17,8 +17,9 @@ from engine.studies.sapo.live_request import LiveRequest
 from engine.studies.sapo.policies import sampler_of
 from engine.studies.sapo.policy import log_probabilities, weights
 from engine.studies.sapo.rollouts import generator_of, rng_of
-from tests.sapo.conftest import results, train, train_with_stops
+from tests.sapo.conftest import train, train_with_stops
 from tests.sapo.tiny_models import LARGE, tiny_qwen
+from tests.training import results
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 from data.paths import state_dir
 from engine import environments
 from engine.client import Client
-from tests.sapo.conftest import results
 from tests.sapo.test_engine import until
 from tests.sapo.tiny_models import LARGE, tiny_llada
+from tests.training import results
 
 STATE = environments.state("llada")
 pytestmark = pytest.mark.skipif(

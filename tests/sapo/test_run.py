@@ -10,7 +10,8 @@ from engine.run import damaged_files
 from engine.studies.sapo import Sapo
 from engine.studies.sapo.config import ARMS
 from engine.studies.sapo.live import LiveRequest, answer
-from tests.sapo.conftest import TINY, open_run, results, train, train_with_stops
+from tests.sapo.conftest import TINY, open_run, train, train_with_stops
+from tests.training import results
 
 
 def rows(folder: Path, name: str):  # type: ignore[no-untyped-def]

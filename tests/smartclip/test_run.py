@@ -16,7 +16,8 @@ from engine.studies.smartclip import SmartClip
 from engine.studies.smartclip.activation_source import SmartClipSource
 from engine.studies.smartclip.config import Config
 from engine.studies.smartclip.live import opened
-from tests.smartclip.conftest import TINY, results, train, train_with_stops
+from tests.smartclip.conftest import TINY, train, train_with_stops
+from tests.training import results
 
 ARMS = ("base", "long_clip", "smartclip", "lambda_2", "naive_negatives", "soft_mask", "random_mask")
 

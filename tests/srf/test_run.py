@@ -20,7 +20,8 @@ from engine.studies.srf.noise import ARMS, noise_rows
 from engine.studies.srf.policy import TOWER
 from engine.studies.srf.source import WEIGHTS, open_material
 from tests.data.test_scene_questions import user_folder
-from tests.srf.conftest import TINY, results, train, train_with_stops
+from tests.srf.conftest import TINY, train, train_with_stops
+from tests.training import results
 
 
 def read(folder: Path, name: str) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from data.sapo import Task
 from engine.errors import UserError
+from engine.studies.adapters import adapter_parameters
 from engine.studies.sapo.config import Config
 from engine.studies.sapo.large_loading import Loaded, open_model
 from engine.studies.sapo.policy import Logits, Trainable, load
@@ -49,11 +50,7 @@ class LargePolicy:
         return found
 
     def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The adapter's matrices, by PEFT's names for them in a file."""
-        mark = f".{self.adapter}."
-        for name, parameter in self.model.named_parameters():
-            if mark in name:
-                yield name.replace(mark, "."), parameter
+        return adapter_parameters(self.model, self.adapter)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         return (parameter for _, parameter in self._named())

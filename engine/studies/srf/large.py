@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from analyses.streams import stream_seed
 from data.pictures import Ints
 from engine.errors import UserError
+from engine.studies.adapters import adapter_parameters
 from engine.studies.srf.config import Config
 from engine.studies.srf.policy import Written
 from engine.studies.srf.source import Material
@@ -88,10 +89,7 @@ class LargeModel:
         self.adapter, self.device = adapter, device
 
     def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
-        mark = f".{self.adapter}."
-        for name, parameter in self.model.named_parameters():
-            if mark in name:
-                yield name.replace(mark, "."), parameter
+        return adapter_parameters(self.model, self.adapter)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         self.model.set_adapter(self.adapter)
