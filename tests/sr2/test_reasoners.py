@@ -60,14 +60,14 @@ def test_f_without_the_puzzle_knows_cells_apart_only_by_rotation(positions: str,
 def test_rope_depends_on_the_distance_of_cells_only_and_keeps_norms() -> None:
     table = rotary_table(12, 8)
     q, k = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
-    turned_q, turned_k = rotate(q.expand(12, 8), table), rotate(k.expand(12, 8), table)
+    turned_q, turned_k = (rotate(x.expand(12, 1, 8), table)[:, 0] for x in (q, k))
     products = turned_q @ turned_k.T
     assert torch.allclose(products.diagonal(3), products[0, 3].expand(9), atol=1e-5)
     assert not torch.allclose(products[0, 3], products[3, 0], atol=1e-3)
     assert torch.allclose(turned_q.norm(dim=1), q.norm().expand(12), atol=1e-5)
     angle = torch.tensor(1.0)
-    first = rotate(torch.eye(8)[0].expand(2, 8), rotary_table(2, 8))[1]
-    assert torch.allclose(first[[0, 4]], torch.stack([angle.cos(), angle.sin()]), atol=1e-6)
+    first = rotate(torch.eye(8)[0].expand(2, 1, 8), rotary_table(2, 8))[1, 0]
+    assert torch.allclose(first[[0, 1]], torch.stack([angle.cos(), angle.sin()]), atol=1e-6)
 
 
 def test_attention_for_pictures_is_the_attention_that_is_used() -> None:

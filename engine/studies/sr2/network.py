@@ -32,17 +32,16 @@ def rms_norm(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + EPSILON)
 
 
-def rotary_table(cells: int, width: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (cells × width) of cell i turned by i · base^(−2k / width) in plane k."""
+def rotary_table(cells: int, width: int) -> Tensor:
+    """Turns of cell i by i · base^(−2k / width) in plane k, as complex numbers (cells × 1 × width / 2)."""
     rates = ROPE_BASE ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angles = torch.outer(torch.arange(cells, dtype=torch.float64), rates).repeat(1, 2)
-    return angles.cos().float(), angles.sin().float()
+    angles = torch.outer(torch.arange(cells, dtype=torch.float64), rates)[:, None]
+    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
 
-def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries or keys (… × cells × width) turned by their cell; plane k holds columns k and k + width / 2."""
-    first, second = x.chunk(2, dim=-1)
-    return x * table[0] + torch.cat([-second, first], dim=-1) * table[1]
+def rotate(x: Tensor, table: Tensor) -> Tensor:
+    """Queries or keys (… × cells × heads × width) turned by their cell; plane k holds columns 2k and 2k + 1."""
+    return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * table).flatten(-2)
 
 
 class Block(nn.Module):
@@ -56,19 +55,16 @@ class Block(nn.Module):
         self.out = linear(width, width, generator)
         self.up = linear(2 * config.d_inner, width, generator)
         self.down = linear(width, config.d_inner, generator)
-        cos, sin = rotary_table(config.side**2, width // config.heads)
-        self.cos: Tensor
-        self.sin: Tensor
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.turns: Tensor
+        self.register_buffer("turns", rotary_table(config.side**2, width // config.heads), persistent=False)
 
     def _projected(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         batch, cells, width = z.shape
-        parts = F.linear(z, self.qkv).view(batch, cells, 3, self.heads, width // self.heads)
-        q, k, v = parts.permute(2, 0, 3, 1, 4)
+        heads = (batch, cells, self.heads, width // self.heads)
+        q, k, v = (F.linear(z, part).view(heads) for part in self.qkv.chunk(3))
         if self.rope:
-            q, k = rotate(q, (self.cos, self.sin)), rotate(k, (self.cos, self.sin))
-        return q, k, v
+            q, k = rotate(q, self.turns), rotate(k, self.turns)
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     def attention(self, z: Tensor) -> Tensor:
         """Attention weights (batch × heads × cells × cells), from each cell (row) to each."""
@@ -78,7 +74,7 @@ class Block(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         mixed = F.scaled_dot_product_attention(*self._projected(z))
         z = rms_norm(z + F.linear(mixed.transpose(1, 2).reshape(z.shape), self.out))
-        gate, value = F.linear(z, self.up).chunk(2, dim=-1)
+        gate, value = (F.linear(z, part) for part in self.up.chunk(2))
         return rms_norm(z + F.linear(F.silu(gate) * value, self.down))
 
 
