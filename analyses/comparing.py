@@ -174,32 +174,3 @@ def metric_table(table: pd.DataFrame, tests: pd.DataFrame, chosen: Sequence[str]
             cells[row["run"]] = f"{row['mean']:.4g}{half}{star}"
         rows.append(cells)
     return pd.DataFrame(rows, columns=["figure", *dict.fromkeys(table["run"])]).fillna("–")
-
-
-ESCAPES = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "·": r"$\cdot$", "–": "--", "−": "$-$", "²": "$^2$",
-    "λ": r"$\lambda$", "≤": r"$\leq$", "≥": r"$\geq$", "×": r"$\times$", "→": r"$\rightarrow$",
-}  # fmt: skip
-
-
-def latex(table: pd.DataFrame, caption: str) -> str:
-    """A table of text as a LaTeX `table` with booktabs rules; every character stands for itself."""
-
-    def escaped(text: Any) -> str:
-        return "".join(ESCAPES.get(character, character) for character in str(text))
-
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escaped(caption)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
-        r"\toprule",
-        " & ".join(map(escaped, table.columns)) + r" \\",
-        r"\midrule",
-        *(" & ".join(map(escaped, row)) + r" \\" for row in table.itertuples(index=False)),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"

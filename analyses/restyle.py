@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from analyses.comparing import latex
 from analyses.figures import ONE_COLUMN, PALETTE, TWO_COLUMNS, sized
+from analyses.latex import latex_table
 
 SLIDE_WIDTH, SLIDE_FONT = 1120, 22
 FORMATS = ("one column", "two columns", "slide")
@@ -88,12 +88,8 @@ def _exchanged(value: Any, exchange: dict[str, str]) -> Any:
     return value
 
 
-def latex_table(frame: pd.DataFrame, caption: str) -> str:
+def numbers_table(frame: pd.DataFrame, caption: str) -> str:
     """The numbers behind a figure as a LaTeX table of at most `ROWS` rows; the caption says when there are more."""
-    shown = frame.head(ROWS)
     if len(frame) > ROWS:
         caption = f"{caption} (the first {ROWS} of {len(frame):,} rows)"
-    text = shown.apply(
-        lambda column: column.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value))
-    )
-    return latex(text, caption)
+    return latex_table(frame.head(ROWS), caption)

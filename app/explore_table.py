@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from analyses.feature_export import notebook_cell, table_latex, to_parquet
+from analyses.feature_export import notebook_cell, to_parquet
 from analyses.feature_text import one_line, visible
 from analyses.figures import to_csv
+from analyses.latex import latex_table
 from app.connection import client
 from app.explore_parts import TEXTS, Feature, Run, compared, feature_page, list_names, open_feature, opened
 
@@ -295,7 +296,7 @@ def table_exports(query: dict[str, Any], beside: tuple[str, ...], current: Featu
 
 def _latex(frame: pd.DataFrame) -> bytes:
     columns = ["run_id", "seed", "feature", "label", "density", "stability", "max_cosine", "max_activation"]
-    return table_latex(frame[columns]).encode()
+    return latex_table(frame[columns]).encode()
 
 
 def _file(render: Callable[[pd.DataFrame], bytes], query: dict[str, Any]) -> bytes:

@@ -10,10 +10,10 @@ from analyses.comparing import (
     differences,
     dots,
     figures_per_seed,
-    latex,
     metric_table,
     summary,
 )
+from analyses.latex import latex_table
 from app.connection import client, studies, table
 from app.launches import LISTED
 from app.widgets import PAGES, describe, literal, picture, show_refusal
@@ -126,7 +126,7 @@ def results(runs: list[Run]) -> None:
     caption = f"{studies()[runs[0]['study']]['title']}: mean and half of the 95 % interval over seeds. * differs from {label(runs[0])} (paired t test, Holm)."
     st.download_button(
         "LaTeX",
-        latex(shown, caption),
+        latex_table(shown, caption, align="l" + "r" * (len(shown.columns) - 1)),
         file_name="compare.tex",
         type="tertiary",
         icon=":material/download:",

@@ -10,7 +10,7 @@ import plotly.io as pio
 import streamlit as st
 
 from analyses.figures import to_csv
-from analyses.restyle import FONTS, FORMATS, PALETTES, latex_table, restyled, width
+from analyses.restyle import FONTS, FORMATS, PALETTES, numbers_table, restyled, width
 from app.connection import client, has_browser, studies
 from app.widgets import ago, attempt, literal, show_refusal
 
@@ -64,7 +64,7 @@ def exports(meta: Meta, figure: go.Figure, frame: pd.DataFrame, wide: int) -> No
     offered |= {
         "html": lambda: pio.to_html(figure, include_plotlyjs=True, full_html=True).encode(),
         "csv": partial(to_csv, frame),
-        "tex": lambda: latex_table(frame, meta["name"]).encode(),
+        "tex": lambda: numbers_table(frame, meta["name"]).encode(),
     }
     with st.container(horizontal=True, gap="small"):
         for ending, content in offered.items():

@@ -11,10 +11,10 @@ from analyses.comparing import (
     dots,
     figures_per_seed,
     holm,
-    latex,
     metric_table,
     summary,
 )
+from analyses.latex import latex_table
 
 
 def rows(values: list[float], seeds: list[int], figure: str = "a") -> pd.DataFrame:
@@ -90,7 +90,7 @@ def test_table_marks_what_survives_the_correction_and_latex_escapes() -> None:
     }
     shown = metric_table(summary(figures), differences(figures, "A_1"), ["x_1", "y"])
     assert shown.iloc[0]["B%"].endswith(" *") and not shown.iloc[1]["B%"].endswith("*")
-    text = latex(shown, "50 % of _it_ & more")
+    text = latex_table(shown, "50 % of _it_ & more")
     assert r"A\_1 & B\% \\" in text and r"50 \% of \_it\_ \& more" in text and r"$\pm$" in text
     assert text.count(r"\\") == 3
 

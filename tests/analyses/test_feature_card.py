@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyses.feature_card import histogram_figure, logits_figure, numbers, provenance
-from analyses.feature_export import latex, notebook_cell, table_latex, to_parquet
+from analyses.feature_export import notebook_cell, to_parquet
 from analyses.feature_html import card_html, examples_html
 from analyses.feature_svg import card_svg
 from analyses.feature_text import columns, number, one_line, visible
@@ -224,16 +224,6 @@ def test_logits_are_literal_raised_above_lowered() -> None:
     assert figure.layout.yaxis.ticktext[-1] == "␣&#36;x&#36;&lt;b&gt;"
     assert list(figure.data[0].x) == [*(9.0 - i for i in range(10)), -3.25]
     assert "No logits" in logits_figure(BARE).layout.meta["alt"]
-
-
-def test_latex_is_escaped() -> None:
-    frame = pd.DataFrame(
-        {"run_id": ["a_b"], "label": [r"50 % of $x_1$ & \input{x} -- #"], "n": [-0.012], "alive": [True]}
-    )
-    text = table_latex(frame, "A caption: 100 %")
-    assert r"50 \% of \$x\_1\$ \& \textbackslash{}input\{x\} -{}- \#" in text
-    assert r"\toprule" in text and r"\begin{tabular}{llrl}" in text and "$-0.012$" in text and "& yes" in text
-    assert latex("\x00") == "␀" and "100 \\%" in text
 
 
 def test_parquet_round_trip() -> None:

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import pytest
 
 from analyses.figures import ONE_COLUMN, PALETTE, TWO_COLUMNS, band, finish
-from analyses.restyle import FONTS, PALETTES, SLIDE_WIDTH, latex_table, restyled
+from analyses.restyle import FONTS, PALETTES, SLIDE_WIDTH, numbers_table, restyled
 
 
 def figure() -> go.Figure:
@@ -46,5 +46,5 @@ def test_an_unknown_size_is_refused() -> None:
 
 
 def test_the_table_says_when_it_is_cut() -> None:
-    text = latex_table(pd.DataFrame({"x_1": [0.123456] * 100, "name": ["50%"] * 100}), "All & more")
-    assert text.count(r"0.1235 & 50\%") == 60 and "the first 60 of 100 rows" in text and r"x\_1" in text
+    text = numbers_table(pd.DataFrame({"x_1": [0.123456] * 100, "name": ["50%"] * 100}), "All & more")
+    assert text.count(r"0.123 & 50\%") == 60 and "the first 60 of 100 rows" in text and r"x\_1" in text

@@ -8,10 +8,12 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 from analyses.figures import finish
+from analyses.latex import MATHS, SPECIAL, latex_table
 from engine.client import Client, EngineError
 from tests.app.causal_tables import engine_on
 from tests.app.label_shift_tables import write_run
@@ -20,6 +22,14 @@ from tests.app.pages import figures, open_page, text_of
 RUN = "aaaaaaaaaaa6"
 CSV = "round,accuracy\n0,0.5\n1,0.6\n"
 LINK = f"label-shift?run={RUN}"
+DOCUMENT = r"""
+\documentclass{article}
+\usepackage{booktabs,textcomp,graphicx}
+\begin{document}
+\begin{figure}\includegraphics[width=\columnwidth]{figure.pdf}\end{figure}
+\input{table}
+\end{document}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +137,24 @@ def test_a_pdf_has_its_fonts_inside(engine: Client, tmp_path: Path) -> None:
         ["pdffonts", path], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     assert len(listed) > 2 and all(line.split()[-5] == "yes" for line in listed[2:]), listed
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex with booktabs")
+def test_latex_takes_a_figure_and_a_table(engine: Client, tmp_path: Path) -> None:
+    (tmp_path / "figure.pdf").write_bytes(engine.export_figure(drawn(), "pdf", 322, 240))
+    odd = "".join([*SPECIAL, *MATHS, "--"])
+    (tmp_path / "table.tex").write_text(
+        latex_table(pd.DataFrame({odd: [odd, "a_b"], "n": [-0.01234, 3e-7]}), odd)
+    )
+    (tmp_path / "paper.tex").write_text(DOCUMENT)
+    made = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stdout[-2000:]
+    assert "Missing character" not in (tmp_path / "paper.log").read_text(errors="replace")
 
 
 def test_a_report_is_one_page_that_fetches_nothing_and_escapes(engine: Client) -> None:
