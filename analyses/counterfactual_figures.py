@@ -54,7 +54,7 @@ def by_arm_figure(frame: Frame, kind: str, null: float | None = None) -> go.Figu
         title, axis = "Recovery of the truth", "R²"
         if null is not None and np.isfinite(null):
             figure.add_hline(y=null, line={"dash": "dash", "color": MUTED, "width": 1.5})
-    words = [str(one).replace(" from ", "<br>from ").replace(" (", "<br>(") for one in measures]
+    words = [str(one).replace(" from ", "<br>from<br>").replace(" (", "<br>(") for one in measures]
     figure.update_xaxes(
         tickvals=list(range(len(words))),
         ticktext=words,

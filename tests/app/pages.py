@@ -1,9 +1,11 @@
 """Opening a page of the app without a browser, and reading what it shows."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from streamlit.testing.v1 import AppTest
 
 HOME = Path(__file__).resolve().parents[2] / "app" / "home.py"
@@ -29,6 +31,7 @@ PAGES = {
         "jobs",
         "compare",
         "figures",
+        "sql",
     )
 }
 
@@ -54,5 +57,19 @@ def figures(page: AppTest) -> list[dict[str, Any]]:
     return [json.loads(chart.proto.spec) for chart in page.get("plotly_chart")]
 
 
+def titled(page: AppTest, title: str) -> list[dict[str, Any]]:
+    """The page's pictures whose title holds `title`."""
+    return [one for one in figures(page) if title in one["layout"].get("title", {}).get("text", "")]
+
+
+def array(values: Any) -> np.ndarray:
+    """Values of a plotly array, which may be packed."""
+    if not isinstance(values, dict):
+        return np.array(values, dtype=float)
+    shape = [int(n) for n in str(values.get("shape", "-1")).split(",")]
+    return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).reshape(shape).astype(float)
+
+
 def labels(page: AppTest) -> list[str]:
-    return [button.label for button in page.button]
+    """Of the buttons of the page itself, those of the sidebar left out."""
+    return [button.label for button in page.main.button]

@@ -19,7 +19,7 @@ from data.files import read_json
 from engine.client import Client, EngineError
 from tests.app.causal_tables import engine_on
 from tests.app.mask_tables import TINY, write_run
-from tests.app.pages import figures, labels, open_page, text_of
+from tests.app.pages import figures, labels, open_page, text_of, titled
 from tests.data.test_pictures import write_folder
 from tests.smartclip.conftest import train
 from tests.training import results
@@ -65,10 +65,6 @@ def shown(engine: Client) -> AppTest:
 
 def rows(home: Path, name: str, run: str = SCENES) -> pd.DataFrame:
     return pq.read_table(home / "runs" / run / "tables" / f"smartclip_{name}.parquet").to_pandas()
-
-
-def titled(page: Any, title: str) -> list[dict[str, Any]]:
-    return [one for one in figures(page) if title in one["layout"].get("title", {}).get("text", "")]
 
 
 def numbers(values: Any) -> np.ndarray:

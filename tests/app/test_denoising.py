@@ -1,12 +1,10 @@
 """The page Denoising on trained, imported, failed and running runs of sapo, against a real engine."""
 
-import base64
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from engine.client import Client, EngineError
 from tests.app.causal_tables import engine_on
 from tests.app.denoising_tables import TINY, write_run
-from tests.app.pages import figures, labels, open_page, text_of
+from tests.app.pages import array, figures, labels, open_page, text_of, titled
 from tests.sapo.test_foreign import CLEAN, DATA, FILLER, LLADA, REAL_D1, WRONG, d1, written
 
 TRAINED, SUDOKU, IMPORTED, FAILED = "aaaaaaaaaaa1", "bbbbbbbbbbb1", "ccccccccccc1", "ddddddddddd1"
@@ -56,17 +54,6 @@ def shown(engine: Client) -> AppTest:
 
 def rows(home: Path, name: str, run: str = TRAINED) -> pd.DataFrame:
     return pq.read_table(home / "runs" / run / "tables" / f"{name}.parquet").to_pandas()
-
-
-def titled(page: Any, title: str) -> list[dict[str, Any]]:
-    return [one for one in figures(page) if title in one["layout"].get("title", {}).get("text", "")]
-
-
-def numbers(array: Any) -> list[float]:
-    """Values of a plotly array, which may be packed."""
-    if isinstance(array, dict):
-        return list(np.frombuffer(base64.b64decode(array["bdata"]), dtype=array["dtype"]))
-    return list(array)
 
 
 def masked(figure: dict[str, Any]) -> str:
@@ -118,7 +105,7 @@ class TestTrained:
         curve = titled(shown, "V(t)")[0]
         stored = rows(home, "sapo_steps").query("arm == 'sapo' and seed == 0").sort_values("step")
         line = next(trace for trace in curve["data"] if trace.get("name") == "SAPO · seed 0")
-        assert numbers(line["y"]) == pytest.approx(stored["value"].tolist())
+        assert array(line["y"]) == pytest.approx(stored["value"].tolist())
         assert titled(shown, "What each step adds")
 
     def test_every_measure_has_its_curves(self, shown: AppTest, home: Path) -> None:
@@ -130,7 +117,7 @@ class TestTrained:
         assert titled(page, "Answers right")
         stored = rows(home, "sapo_curve").query("arm == 'sapo' and split == 'validation'")
         line = next(trace for trace in exact["data"] if trace.get("name") == "SAPO")
-        assert numbers(line["x"]) == pytest.approx(stored.groupby("iteration")["passes"].mean().tolist())
+        assert array(line["x"]) == pytest.approx(stored.groupby("iteration")["passes"].mean().tolist())
 
     def test_arms_spans_and_agreement_are_drawn_and_exported(self, shown: AppTest) -> None:
         for title in ("Arms on the same", "Commit order between seeds"):

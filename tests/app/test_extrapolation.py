@@ -14,8 +14,7 @@ from analyses.extrapolation import FEW, NEAR, SOURCE
 from engine.client import Client
 from tests.app.causal_tables import engine_on
 from tests.app.extrapolation_tables import write_run
-from tests.app.pages import figures, open_page, text_of
-from tests.app.test_label_shift import array, titled
+from tests.app.pages import array, figures, open_page, text_of, titled
 from tests.extrapolation.conftest import TINY
 from tests.extrapolation.test_own import EVIL, vit, write_pictures
 

@@ -1,6 +1,5 @@
 """The page Label shift on finished, failed and running runs of label_shift, against a real engine."""
 
-import base64
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import streamlit as st
 from engine.client import Client
 from tests.app.causal_tables import engine_on
 from tests.app.label_shift_tables import write_run
-from tests.app.pages import figures, open_page, text_of
+from tests.app.pages import array, figures, open_page, text_of, titled
 from tests.label_shift.conftest import TINY
 
 FULL, LEAN, OWN, FAILED = "aaaaaaaaaaa3", "bbbbbbbbbbb3", "ccccccccccc3", "ddddddddddd3"
@@ -39,17 +38,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def rows(engine: Client, name: str, run: str = FULL, **where: Any) -> pd.DataFrame:
     return engine.table(run, name, where=where).to_pandas()
-
-
-def titled(page: Any, start: str) -> list[dict[str, Any]]:
-    return [f for f in figures(page) if f["layout"].get("title", {}).get("text", "").startswith(start)]
-
-
-def array(values: Any) -> np.ndarray:
-    if not isinstance(values, dict):
-        return np.array(values, dtype=float)
-    shape = [int(n) for n in str(values.get("shape", "-1")).split(",")]
-    return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).reshape(shape).astype(float)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import streamlit as st
 
 from engine.client import Client
 from tests.app.causal_tables import engine_on
-from tests.app.pages import figures, labels, open_page, text_of
+from tests.app.pages import figures, labels, open_page, text_of, titled
 from tests.app.reasoner_tables import MAZE, TINY, write_run
 
 FULL, FORWARD, MAZES, FAILED = "aaaaaaaaaaa2", "bbbbbbbbbbb2", "ccccccccccc2", "ddddddddddd2"
@@ -30,10 +30,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def rows(engine: Client, name: str, run: str = FULL, **where: Any) -> pd.DataFrame:
     return engine.table(run, name, where=where).to_pandas()
-
-
-def titled(page: Any, start: str) -> list[dict[str, Any]]:
-    return [f for f in figures(page) if f["layout"].get("title", {}).get("text", "").startswith(start)]
 
 
 def signs(figure: dict[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from engine.client import Client
 from engine.run import Run
 from engine.tools.triplet_map import TripletMap
 from tests.app.causal_tables import engine_on
-from tests.app.pages import figures, labels, open_page, text_of
+from tests.app.pages import figures, labels, open_page, text_of, titled
 from tests.app.srf_tables import write_run
 
 RUN, WEAK, FOLDER, FAILED, RETRAINED, MAP = (f"{letter * 11}1" for letter in "abcdef")
@@ -98,10 +98,6 @@ def opened(page: AppTest) -> str:
     return value if isinstance(value, str) else value[0]
 
 
-def titled(page: AppTest, title: str) -> dict[str, Any]:
-    return next(one for one in figures(page) if title in one["layout"].get("title", {}).get("text", ""))
-
-
 @pytest.fixture(scope="module")
 def shown(engine: Client) -> AppTest:
     """The page as it opens."""
@@ -150,13 +146,13 @@ class TestOpening:
 class TestCut:
     def test_moving_it_redraws_counts_and_marks(self, engine: Client) -> None:
         page = open_page("triplets", run=RUN, score="triangle")
-        before = titled(page, "Precision of what is kept")["layout"]["shapes"][0]["x0"]
+        before = titled(page, "Precision of what is kept")[0]["layout"]["shapes"][0]["x0"]
         page.slider(key="keep").set_value(50).run()
         total = engine.triplet_summary(RUN, cut={"score": "triangle", "keep": 0.5})["total"]
         assert not page.exception and metrics(page)["Kept"] == f"{total['kept']:,}"
-        after = titled(page, "Precision of what is kept")["layout"]["shapes"][0]["x0"]
+        after = titled(page, "Precision of what is kept")[0]["layout"]["shapes"][0]["x0"]
         assert before < 0.25 < after == pytest.approx(total["kept"] / total["n"])
-        assert "colour" in titled(page, "Scores by type")["layout"]["annotations"][1]["text"]
+        assert "colour" in titled(page, "Scores by type")[0]["layout"]["annotations"][1]["text"]
 
     def test_the_link_holds_score_ties_cuts_and_filters(self, engine: Client) -> None:
         page = open_page(
@@ -288,7 +284,7 @@ class TestSelections:
         arms = rows(home, "arms", RETRAINED).pivot_table(index="seed", columns="arm", values="exact")
         gain = (arms["selection"] - arms["random"]).mean()
         assert f"Better than random: {gain:+.3f}" in text_of(shown)
-        drawn = titled(shown, "Trained on best-20")
+        drawn = titled(shown, "Trained on best-20")[0]
         assert len(drawn["layout"]["yaxis"]["ticktext"]) == 3
 
     def test_a_run_on_a_selection_points_to_its_triplets(self, engine: Client) -> None:
@@ -335,7 +331,7 @@ class TestTruth:
             [{"who": "ana", "triplet": i, "verdict": "keep" if i % 4 else "reject"} for i in range(40)],
         )
         page = open_page("triplets", run=FOLDER)
-        curve = titled(page, "Precision of what is kept")
+        curve = titled(page, "Precision of what is kept")[0]
         assert "estimated from 40 human verdicts" in curve["layout"]["title"]["subtitle"]["text"]
         assert "yours" in cards(page)[0]
 

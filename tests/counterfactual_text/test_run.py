@@ -1,6 +1,5 @@
 """A run end to end: the same bytes again, resumed to the bit at any step, every table filled; settings refused by name."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,10 @@ from engine.studies.counterfactual_text.config import Config
 from engine.studies.counterfactual_text.learner import Learner
 from engine.studies.counterfactual_text.training import train
 from tests.counterfactual_text.conftest import TINY_TEXT, MakeRun, write_texts
+from tests.training import results
 
 STUDY = CounterfactualText()
 BENCH_ONLY, TEXT_ONLY = {"cf_bench", "cf_examples"}, {"cf_scores", "cf_pairs", "cf_words", "cf_classifier"}
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = [path for part in ("tables", "tensors") for path in sorted((folder / part).iterdir())]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def table(folder: Path, name: str) -> pd.DataFrame:
@@ -83,7 +78,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
             break
         except Stopped:
             stopped += 1
-    assert stopped == wanted == 4 and digests(tmp_path / "run") == digests(world)
+    assert stopped == wanted == 4 and results(tmp_path / "run") == results(world)
 
 
 def test_texts_resume_to_the_bit_too(
@@ -105,7 +100,7 @@ def test_texts_resume_to_the_bit_too(
         train(current["run"])
     current["run"] = make_run(tmp_path / "run", **changes)
     train(current["run"])
-    assert digests(tmp_path / "run") == digests(texts)
+    assert results(tmp_path / "run") == results(texts)
 
 
 def test_a_seed_does_not_depend_on_its_companions(world: Path, tmp_path: Path, make_run: MakeRun) -> None:

@@ -1,6 +1,5 @@
 """A run end to end: resumed to the bit at any piece of work, every table filled; settings and data refused."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from engine.studies.extrapolation.pictures import PictureLearner
 from engine.studies.extrapolation.training import train
 from engine.studies.extrapolation.worlds import WorldLearner
 from tests.extrapolation.conftest import MakeRun, tiny_run
+from tests.training import results
 
 STUDY = Extrapolation()
 ON_WORLDS = (
@@ -26,11 +26,6 @@ ON_WORLDS = (
 ON_PICTURES = (
     "models", "data", "map", "choices", "pictures", "patches", "images", "found", "picture_agreement",
 )  # fmt: skip
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = [path for part in ("tables", "tensors") for path in sorted((folder / part).iterdir())]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def table(folder: Path, name: str) -> pd.DataFrame:
@@ -84,7 +79,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
             break
         except Stopped:
             stopped += 1
-    assert stopped == wanted and digests(tmp_path) == digests(whole[source])
+    assert stopped == wanted and results(tmp_path) == results(whole[source])
 
 
 def test_a_seed_does_not_depend_on_its_companions(

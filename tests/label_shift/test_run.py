@@ -1,6 +1,5 @@
 """A run end to end: the same bytes again, resumed to the bit at any round, every table filled; settings and data refused."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,9 @@ from engine.studies.label_shift.deployment import Deployment
 from engine.studies.label_shift.source import data_identity
 from engine.studies.label_shift.training import train
 from tests.label_shift.conftest import MakeRun
+from tests.training import results
 
 STUDY = LabelShift()
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = [path for part in ("tables", "tensors") for path in sorted((folder / part).iterdir())]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def table(folder: Path, name: str) -> pd.DataFrame:
@@ -73,7 +68,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
             break
         except Stopped:
             stopped += 1
-    assert stopped == wanted and digests(tmp_path / "run") == digests(finished)
+    assert stopped == wanted and results(tmp_path / "run") == results(finished)
 
 
 def test_a_seed_does_not_depend_on_its_companions(finished: Path, tmp_path: Path, make_run: MakeRun) -> None:

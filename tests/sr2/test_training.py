@@ -1,6 +1,5 @@
 """Training: it learns, seeds and resumes repeat to the byte, tables agree with each other, own puzzles are solved."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from engine.studies.sr2.config import Config
 from engine.studies.sr2.solving import solve
 from engine.studies.sr2.trainer import Trainer
 from engine.studies.sr2.training import train
+from tests.training import results
 
 TINY: dict[str, Any] = {
     "side": 4, "clues": 8, "blocks": 3, "recurrences": 2, "d_model": 16, "heads": 2, "d_inner": 32, "batch_size": 8,
@@ -38,11 +38,6 @@ def open_run(folder: Path, seeds: list[int], **changes: Any) -> Run:
 def finished(folder: Path, seeds: list[int], **changes: Any) -> Path:
     train([open_run(folder, seeds, **changes)], lambda run: run.finish())
     return folder
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = [p for part in ("tables", "tensors") for p in sorted((folder / part).iterdir())]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def table(folder: Path, name: str) -> pd.DataFrame:
@@ -83,8 +78,8 @@ def test_stopped_in_the_middle_of_a_batch_it_resumes_to_identical_bytes(
         except Stopped:
             stopped += 1
     assert stopped == 3
-    assert digests(tmp_path / "stopped") == digests(run)
-    assert set(Sr2.tables) < {name.removesuffix(".parquet") for name in digests(run)}
+    assert results(tmp_path / "stopped") == results(run)
+    assert set(Sr2.tables) < {name.removesuffix(".parquet") for name in results(run)}
 
 
 def test_a_seed_does_not_depend_on_its_companions(run: Path, tmp_path: Path) -> None:
