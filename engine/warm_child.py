@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import UserError
+from engine.plain_text import one_line
 
 if TYPE_CHECKING:
     from engine.scheduler import Scheduler
 
 IDLE = 900  # seconds without a request after which the child ends
+LONGEST = 500  # characters of a refusal
 SECONDS = 60  # for one answer, loading libraries included
 Message = dict[str, Any]
 
@@ -34,25 +36,26 @@ class WarmChild:
         with self._lock:
             answer = self._answer(json.dumps(message) + "\n")
         if "error" in answer:
-            raise UserError(answer["field"], answer["error"])
+            raise UserError(answer["field"], one_line(answer["error"], LONGEST))
         return answer
 
     def _answer(self, line: str) -> Message:
         if self._child is None or self._child.poll() is not None:
             self._child = self._start()
         assert self._child.stdin is not None and self._child.stdout is not None
+        why = "the process that answers ended"
         try:
             self._child.stdin.write(line)
             self._child.stdin.flush()
-            if select.select([self._child.stdout], [], [], SECONDS)[0] and (
-                answer := self._child.stdout.readline()
-            ):
+            if not select.select([self._child.stdout], [], [], SECONDS)[0]:
+                why = f"no answer within {SECONDS} s, other work may keep the machine busy"
+            elif answer := self._child.stdout.readline():
                 found: Message = json.loads(answer)
                 return found
         except OSError:
             pass
         self.close()
-        raise UserError(self._field, "no answer came; try again.")
+        raise UserError(self._field, f"{why}; try again.")
 
     def _start(self) -> "subprocess.Popen[str]":
         return subprocess.Popen(
