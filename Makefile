@@ -4,7 +4,7 @@ GPU := $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 READY := $(VENV)/.installed-$(GPU)
 SHELL := /bin/bash
 
-.PHONY: run test lint setup
+.PHONY: run test lint audit setup photos screenshots
 
 run: $(READY)
 	@$(VENV)/bin/concordance up
@@ -17,6 +17,15 @@ lint: $(READY)
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+photos: $(READY)
+	@TAKE_PHOTOS=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests/app/test_photos.py
+
+screenshots: $(READY)
+	@$(VENV)/bin/python -m tests.app.screenshots $(SAES) $(GRAPH)
+
+audit: $(READY)
+	@$(VENV)/bin/python .ci/audit.py
 
 setup: $(READY)
 

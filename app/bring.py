@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.connection import client
+from app.connection import client, may_launch
 from app.widgets import PAGES, literal
 from engine.client import EngineDown, EngineError
 
@@ -16,7 +16,9 @@ TOKENS = 200_000
 
 def bring_button(key: str = "bring") -> None:
     """A button that opens the dialog; it stays open until it is dismissed, whatever else makes the page run again."""
-    st.button("Bring your own SAE", key=key, icon=":material/upload:", on_click=_open, args=(key,))
+    st.button(
+        "Bring your own SAE", key=key, icon=":material/upload:", on_click=_open, args=(key,), **may_launch()
+    )
     if st.session_state.get(OPEN) == key:
         _dialog()
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app.sign_in import current_role
 from engine.client import Client, EngineDown, EngineError, connect
 
 CHECKED_FOR = 1.0  # seconds an answer of the engine is trusted
@@ -13,12 +15,24 @@ DOWN = "The engine is not running. Start it in a terminal with `concordance up`;
 
 
 def client() -> Client:
-    """A client of the running engine; ends the page with what to do when there is none."""
+    """A client of the running engine in the session's role; ends the page with what to do when there is none."""
     try:
-        return _connected()
+        return _connected(current_role())
     except EngineError:
         engine_down()
         st.stop()
+
+
+ONLY_VIEW = (
+    "You may look but not change anything here; ask whoever runs this Concordance for the launch role."
+)
+
+
+def may_launch(disabled: bool = False, help: str | None = None) -> dict[str, Any]:
+    """`disabled` and `help` of a button that launches, writes or deletes: off, with the reason, for who may only look."""
+    if current_role() == "launch":
+        return {"disabled": disabled, "help": help}
+    return {"disabled": True, "help": ONLY_VIEW}
 
 
 def engine_down() -> None:
@@ -30,7 +44,7 @@ def engine_down() -> None:
 def stay_connected() -> None:
     """First line of every part that refreshes itself: the whole page runs again when the engine is gone."""
     try:
-        _connected().health()
+        _connected(current_role()).health()
     except EngineError:
         st.rerun()
 
@@ -38,15 +52,21 @@ def stay_connected() -> None:
 @st.fragment(run_every=2)
 def _wait_for_engine() -> None:
     try:
-        _connected()
+        _connected(current_role())
     except EngineError:
         return
     st.rerun()
 
 
 @st.cache_resource(validate=lambda found: _answers(found))
-def _connected() -> Client:
-    return connect(start=False)
+def _connected(role: str) -> Client:
+    return connect(start=False, role=role, session=_session)
+
+
+def _session() -> str:
+    """The browser's session, whose share of the engine's limits a call counts against."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return context.session_id if context else ""
 
 
 def _answers(found: Client) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from analyses.sae_frames import summary as summarise
-from app.connection import client
+from app.connection import client, may_launch
 from app.launches import LISTED, launches
 from app.run_set import Group, all_pairs, comparable, rows_of
 from app.widgets import attempt, describe, unused_seeds
@@ -190,7 +190,7 @@ def next_steps(run: Run, known: list[Run]) -> None:
         icon=":material/add:",
         key="more-seeds",
         width="stretch",
-        help=f"Same settings, seeds {', '.join(map(str, seeds))}; they join this page.",
+        **may_launch(help=f"Same settings, seeds {', '.join(map(str, seeds))}; they join this page."),
     )
     with value:
         change, knob = _other_sparsity(config)
@@ -201,7 +201,7 @@ def next_steps(run: Run, known: list[Run]) -> None:
         icon=":material/tune:",
         key="other-k",
         width="stretch",
-        help="Same data and seeds; the activations are reused.",
+        **may_launch(help="Same data and seeds; the activations are reused."),
     )
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from analyses import sae_stability as pictures
 from app import run_set
-from app.connection import client, table
+from app.connection import client, may_launch, table
 from app.consistency_pairs import chosen_row, fires, page_of, show_contexts
 from app.consistency_parts import add_runs
 from app.run_set import Group, Run, Sae
@@ -166,6 +166,7 @@ def stable_dictionary(focus: Group, frame: pd.DataFrame, threshold: float, known
             icon=":material/join_inner:",
             key="pool",
             width="stretch",
+            **may_launch(),
         )
         kept = (
             1 / (1 + frame.loc[frame["seeds"] >= m - 1, "seeds"])

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from analyses.sae_sweep import X, Y, sweep_figure, sweep_row, sweep_table
-from app.connection import client, studies, table
+from app.connection import client, may_launch, studies, table
 from app.consistency_parts import STUDY, add_runs
 from app.functional_checks import column_config, figures_of, finished_cards
 from app.run_set import Group, Run, own_pairs
@@ -124,6 +124,7 @@ def start_sweep() -> None:
                 icon=":material/scatter_plot:",
                 key=f"sweep-{name}",
                 width="stretch",
+                **may_launch(),
             )
             column.caption(f"{words}: {_cost_words(name, len(settings), n_seeds)}")
 

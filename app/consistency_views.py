@@ -11,6 +11,7 @@ from analyses.sae_frames import summary as summarise
 from analyses.sae_stability import code_figure, stabilisation_figure
 from analyses.sae_worlds import allocation_figure, cosine_decay, recovery_by_frequency, truth_table
 from app import run_set
+from app.connection import may_launch
 from app.consistency_parts import STRIPS, train
 from app.functional_checks import checks_section
 from app.run_set import Group
@@ -120,6 +121,7 @@ def vary_order(focus: Group, known: set[str]) -> None:
         icon=":material/shuffle:",
         key="vary",
         width="stretch",
+        **may_launch(),
     )
     note.caption(
         f"Trains the same settings again, seeds {', '.join(map(str, run['seeds']))}: "

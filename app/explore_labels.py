@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from analyses.feature_card import Card
-from app.connection import client
+from app.connection import client, may_launch
 from app.explore_parts import Feature, forget, key_of, list_names
 from app.widgets import attempt
 from engine.client import EngineError
@@ -27,7 +27,7 @@ def label_editor(card: Card, slot: str) -> None:
             help="Yours stands before the automatic one; empty it to have that back.",
         )  # fmt: skip
         note = st.text_area("Note", card["note"], key=f"note-{key}", max_chars=LONGEST_NOTE, height=90)
-        if st.form_submit_button("Save", type="primary", icon=":material/save:"):
+        if st.form_submit_button("Save", type="primary", icon=":material/save:", **may_launch()):
             _save(card, label or "", note or "")
     if card["cards"]:
         st.button(
@@ -36,7 +36,9 @@ def label_editor(card: Card, slot: str) -> None:
             icon=":material/auto_awesome:",
             on_click=_label_automatically,
             args=key_of(card),
-            help="Asks the language model at the endpoint the engine was started with; your own labels stay.",
+            **may_launch(
+                help="Asks the language model at the endpoint the engine was started with; your own labels stay."
+            ),
         )
     st.multiselect(
         "Lists",
@@ -96,9 +98,13 @@ def library_panel() -> None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.selectbox("A list", names, key="library-list")
             st.button(
-                "Delete", key="library-delete", icon=":material/delete:", on_click=_delete_list, args=(name,),
-                help="The features stay; the list is gone.",
-            )  # fmt: skip
+                "Delete",
+                key="library-delete",
+                icon=":material/delete:",
+                on_click=_delete_list,
+                args=(name,),
+                **may_launch(help="The features stay; the list is gone."),
+            )
 
 
 def _document() -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app.bring import bring_button
-from app.connection import client, stay_connected
+from app.connection import client, may_launch, stay_connected
 from app.consistency_parts import STUDY
 from app.launches import LISTED
 from app.widgets import ACTIVE, PAGES, attempt, describe, literal, show_progress
@@ -190,7 +190,9 @@ def cards_missing(runs: list[Run]) -> bool:
                 on_click=_make_cards,
                 args=(without,),
                 key="make-cards",
-                help="One pass over the training text, in the background; resumes where it stopped.",
+                **may_launch(
+                    help="One pass over the training text, in the background; resumes where it stopped."
+                ),
             )
     if worlds:
         st.caption(

@@ -9,7 +9,7 @@ from analyses.extrapolation import FEW, SOURCE, TENT
 from analyses.extrapolation_frames import answers_table, corruption_map, in_order, map_table
 from analyses.extrapolation_pictures import choices_figure, map_figure, sample_figure, severity_figure
 from app.causal_parts import choice, forget_unless, seed_choice
-from app.connection import client, table
+from app.connection import client, may_launch, table
 from app.extrapolation_parts import STUDY, class_names, labelled
 from app.study_runs import Run, open_run
 from app.widgets import attempt, literal, picture
@@ -26,7 +26,7 @@ def offer_pictures() -> None:
         "How much of a sample is corrupted (scope) and how strongly (severity) can be set apart on pictures: noise in a block of "
         "handwritten digits or of emoji. That is a run of its own."
     )
-    st.button("Corrupt digits by blocks", on_click=_start, icon=":material/grid_view:")
+    st.button("Corrupt digits by blocks", on_click=_start, icon=":material/grid_view:", **may_launch())
 
 
 def _start() -> None:

@@ -3,20 +3,22 @@
 import streamlit as st
 
 from app.connection import client, stay_connected
+from app.keyboard import keyboard
 from app.launches import launch_progress, members
 from app.widgets import PAGES
 
 
 def frame() -> None:
-    """Engine lamp and the running job; the page ends here when the engine is down."""
+    """Engine lamp, the running job and the keys; the page ends here when the engine is down."""
     lamp = st.sidebar.empty()
     lamp.caption(":red[●] Engine is down")
     engine = client()
     health = engine.health()
-    lamp.caption(f":green[●] Engine on {health['gpus'][0] if health['gpus'] else 'CPU'}")
-    for run in engine.runs(state="running", limit=1):
-        with st.sidebar:
+    lamp.caption(f":green[●] Engine on {health['place']}")
+    with st.sidebar:
+        for run in engine.runs(state="running", limit=1):
             _running_chip(run["group"] or run["id"], run["id"])
+        keyboard()
 
 
 @st.fragment(run_every=2)

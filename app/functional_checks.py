@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from analyses.functional_checks import LOSS, check_columns, checks_table, probe_figure
-from app.connection import client, table
+from app.connection import client, may_launch, table
 from app.launches import LISTED
 from app.widgets import ACTIVE, PAGES, attempt, picture, show_progress
 from engine.client import EngineError
@@ -96,6 +96,7 @@ def _not_yet(run_id: str, job: dict[str, Any] | None) -> None:
         on_click=lambda: attempt(lambda: client().make_cards(run_id)),
         icon=":material/style:",
         key=f"cards-{run_id}",
+        **may_launch(),
     )
     if job is not None:
         st.page_link(

@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.connection import client, studies
+from app.connection import client, may_launch, studies
 from app.hierarchy_parts import STUDY, Result, Run
 from app.study_form import parse_seeds, section
 from app.study_runs import open_run
@@ -51,8 +51,8 @@ def again(result: Result) -> None:
             type="primary",
             icon=":material/rocket_launch:",
             key="search-again",
-            disabled=same,
             width="stretch",
+            **may_launch(disabled=same),
         ):
             _launch(run, current, seeds)
         note.caption(

@@ -6,6 +6,7 @@ import streamlit as st
 
 from app.connection import engine_down
 from app.frame import frame
+from app.sign_in import sign_in
 from app.widgets import PAGES
 from engine.client import EngineDown, EngineError
 
@@ -41,7 +42,10 @@ page = st.navigation(
             st.Page(PAGES["jobs"], title="Jobs", url_path="jobs"),
             st.Page(PAGES["compare"], title="Compare", url_path="compare"),
         ],
-        "Library": [st.Page(PAGES["figures"], title="Figures", url_path="figures")],
+        "Library": [
+            st.Page(PAGES["figures"], title="Figures", url_path="figures"),
+            st.Page(PAGES["sql"], title="SQL", url_path="sql"),
+        ],
     },
     expanded=True,
 )
@@ -51,6 +55,7 @@ st.set_page_config(
     layout="wide",
 )
 st.logo(str(Path(__file__).with_name("logo.svg")), size="large")
+sign_in()
 frame()
 try:
     page.run()

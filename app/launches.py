@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.connection import client, stay_connected
+from app.connection import client, may_launch, stay_connected
 from app.widgets import (
     ACTIVE,
     STATE_ICONS,
@@ -129,7 +129,14 @@ def launch_progress(launch: Launch) -> None:
 def launch_actions(launch: Launch) -> None:
     """Cancel an active launch, resume one that ended early."""
     if launch.active and not any(run["stopping"] for run in launch.runs):
-        st.button("Cancel", on_click=_cancel, args=(launch,), icon=":material/stop:", key=f"stop-{launch.id}")
+        st.button(
+            "Cancel",
+            on_click=_cancel,
+            args=(launch,),
+            icon=":material/stop:",
+            key=f"stop-{launch.id}",
+            **may_launch(),
+        )
     if not launch.active and launch.count(*RESUMABLE):
         st.button(
             "Resume",
@@ -138,6 +145,7 @@ def launch_actions(launch: Launch) -> None:
             args=(launch,),
             icon=":material/play_arrow:",
             key=f"resume-{launch.id}",
+            **may_launch(),
         )
 
 

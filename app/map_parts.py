@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from analyses.feature_map import Polygon, decode_lasso, encode_lasso, polygon_of
-from app.connection import client, stay_connected, table
+from app.connection import client, may_launch, stay_connected, table
 from app.launches import LISTED
 from app.run_set import differences
 from app.widgets import ACTIVE, PAGES, attempt, describe, duration, literal, show_progress, size, state_badge
@@ -67,7 +67,7 @@ def ask_for_map(runs: list[Run], seed: int, settings: dict[str, Any]) -> None:
         type="primary",
         icon=":material/scatter_plot:",
         on_click=lambda: attempt(lambda: client().make_map(ids, seed, **settings)),
-        help=cost["based_on"],
+        **may_launch(help=cost["based_on"]),
     )
 
 
@@ -80,7 +80,12 @@ def watch_map(run_id: str) -> None:
         st.rerun()
     show_progress(run)
     if not run["stopping"]:
-        st.button("Cancel", icon=":material/stop:", on_click=lambda: attempt(lambda: client().cancel(run_id)))
+        st.button(
+            "Cancel",
+            icon=":material/stop:",
+            on_click=lambda: attempt(lambda: client().cancel(run_id)),
+            **may_launch(),
+        )
 
 
 def ended_map(run: Run) -> None:
@@ -95,6 +100,7 @@ def ended_map(run: Run) -> None:
                 type="primary",
                 icon=":material/play_arrow:",
                 on_click=lambda: attempt(lambda: client().resume(run["id"])),
+                **may_launch(),
             )
         st.page_link(PAGES["jobs"], label="Open the job", query_params={"run": run["id"]})
 

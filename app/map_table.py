@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from analyses.figures import to_csv
-from app.connection import client
+from app.connection import client, may_launch
 from app.widgets import attempt
 
 SHOWN = 1000
@@ -108,10 +108,10 @@ def _keep(chosen: pd.DataFrame, names: list[str]) -> None:
         )  # fmt: skip
         st.button(
             f"Add all {n:,} to the list" if n > 1 else "Add it to the list",
-            disabled=not name,
             icon=":material/playlist_add:",
             on_click=_add,
             args=(name, chosen),
+            **may_launch(disabled=not name),
         )
         st.download_button(
             "CSV of these features",

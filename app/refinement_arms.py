@@ -7,7 +7,7 @@ import streamlit as st
 
 from analyses.sr2_figures import accuracy_curves, arms_figure, likeness_figure
 from analyses.sr2_frames import MEASURES, accuracy, arm_scores, likeness_by_block
-from app.connection import client, studies, table
+from app.connection import client, may_launch, studies, table
 from app.refinement_parts import STUDY, n_blocks
 from app.refinement_words import DATA
 from app.study_runs import Run
@@ -128,7 +128,7 @@ def ablations_section(run: Run) -> None:
             return
         st.button(
             f"Train {len(arms)} arms", icon=":material/science:", key="ablations-go", on_click=_launch,
-            args=(shared, count),
+            args=(shared, count), **may_launch(),
         )  # fmt: skip
         st.caption(
             f"About {duration(seconds)} on this machine at equal {run['config']['budget']}: no alignment, reflection only, other "

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from analyses.sae_frames import claims_table
-from app.connection import client, stay_connected
+from app.connection import client, may_launch, stay_connected
 from app.widgets import ACTIVE, attempt
 from engine.client import EngineError
 
@@ -45,7 +45,11 @@ def claims_section(study: str, title: str = "The paper's claims, tested here") -
         )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            "Test the claims at tour size", on_click=_test_claims, args=(study,), icon=":material/science:"
+            "Test the claims at tour size",
+            on_click=_test_claims,
+            args=(study,),
+            icon=":material/science:",
+            **may_launch(),
         )
         st.caption(f"Or `concordance verify {study} --preset standard`.")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.connection import client, studies
+from app.connection import client, may_launch, studies
 from app.study_form import section
 from app.study_runs import Run, open_run
 from app.widgets import PAGES, attempt, duration, show_refusal, unused_seeds
@@ -52,6 +52,7 @@ def rerun_section(run: Run, fields: Sequence[str], title: str = "Learn it again"
             args=(run, config, seeds),
             icon=":material/replay:",
             key=f"{key}-go",
+            **may_launch(),
         )
         st.page_link(
             PAGES["new"], label="All settings", icon=":material/tune:", query_params={"clone": run["id"]}

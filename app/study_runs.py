@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.connection import client, stay_connected
+from app.connection import client, may_launch, stay_connected
 from app.launches import LISTED
 from app.widgets import (
     ACTIVE,
@@ -86,7 +86,14 @@ def nothing_yet(study: str, sentence: str, button: str) -> None:
     """The page of a study without runs: what will stand here, and a button that starts the tour."""
     st.info(sentence)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(button, type="primary", on_click=_start, args=(study,), icon=":material/play_arrow:")
+        st.button(
+            button,
+            type="primary",
+            on_click=_start,
+            args=(study,),
+            icon=":material/play_arrow:",
+            **may_launch(),
+        )
         st.page_link(
             PAGES["new"],
             label="Set up a run of your own",
@@ -136,14 +143,22 @@ def watch(run_id: str, note: str = "", metrics: tuple[str, ...] | None = None) -
 def stop_button(run: Run) -> None:
     """Ends a queued or running run, which keeps a checkpoint."""
     st.button(
-        "Stop and keep a checkpoint", icon=":material/stop:", on_click=_stop, args=(run["id"],), disabled=run["stopping"],
-    )  # fmt: skip
+        "Stop and keep a checkpoint",
+        icon=":material/stop:",
+        on_click=_stop,
+        args=(run["id"],),
+        **may_launch(disabled=run["stopping"]),
+    )
 
 
 def continue_button(run: Run) -> None:
     """Goes on with a run that ended early."""
     st.button(
-        "Continue from the last checkpoint", icon=":material/play_arrow:", on_click=_resume, args=(run["id"],)
+        "Continue from the last checkpoint",
+        icon=":material/play_arrow:",
+        on_click=_resume,
+        args=(run["id"],),
+        **may_launch(),
     )
 
 

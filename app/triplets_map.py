@@ -8,7 +8,7 @@ import streamlit as st
 from analyses.feature_map import inside
 from analyses.srf_map import COLOURS, FAR_APART, triplet_map
 from app.causal_parts import choice
-from app.connection import client
+from app.connection import client, may_launch
 from app.launches import LISTED
 from app.map_parts import chosen_lasso, clear_lasso, ended_map, kept, watch_map
 from app.triplets_state import Query, back_to_first_page
@@ -66,9 +66,12 @@ def _ask(run_id: str, by: str) -> None:
         f"Triplets that say and show similar things lie together. It takes about {duration(cost['seconds'])}."
     )
     st.button(
-        "Lay out the map", icon=":material/scatter_plot:", key="lay-out", help=cost["based_on"],
+        "Lay out the map",
+        icon=":material/scatter_plot:",
+        key="lay-out",
         on_click=lambda: attempt(lambda: client().submit(MAP, config, [0])),
-    )  # fmt: skip
+        **may_launch(help=cost["based_on"]),
+    )
 
 
 def _map(run_id: str, map_id: str, version: int, query: Query) -> list[int] | None:

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from analyses.srf_html import card_html, legend_html
-from app.connection import client
+from app.connection import client, may_launch
 from app.triplets_state import PAGE, View, go_to, open_triplet, opened, rows_of
 from app.widgets import ago, attempt, literal
 
@@ -100,10 +100,24 @@ def _open(view: View, rows: list[Row], row: Row, total: int, page: int) -> None:
         _button(view, row, at, "Keep", "K", ":material/check:", "keep")
         _button(view, row, at, "Reject", "X", ":material/close:", "reject")
         st.button(
-            "Edit", key="edit", shortcut="E", icon=":material/edit:", on_click=_edit, args=(row["triplet"],)
+            "Edit",
+            key="edit",
+            shortcut="E",
+            icon=":material/edit:",
+            on_click=_edit,
+            args=(row["triplet"],),
+            **may_launch(),
         )
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.button("Undo", key="undo", shortcut="U", icon=":material/undo:", on_click=_undo, args=(view,))
+        st.button(
+            "Undo",
+            key="undo",
+            shortcut="U",
+            icon=":material/undo:",
+            on_click=_undo,
+            args=(view,),
+            **may_launch(),
+        )
         st.button(
             "Previous", key="previous", shortcut="Left", icon=":material/arrow_back:", disabled=at is None or at == 0,
             on_click=_step, args=(view, (at or 0) - 1),
@@ -128,7 +142,7 @@ def _open(view: View, rows: list[Row], row: Row, total: int, page: int) -> None:
 def _button(view: View, row: Row, at: int | None, label: str, key: str, icon: str, verdict: str) -> None:
     st.button(
         label, key=f"judge-{verdict}", shortcut=key, icon=icon, type="primary" if verdict == "keep" else "secondary",
-        on_click=judge, args=(view, row["triplet"], at, verdict),
+        on_click=judge, args=(view, row["triplet"], at, verdict), **may_launch(),
     )  # fmt: skip
 
 
@@ -167,7 +181,11 @@ def _edit_form(view: View, row: Row, at: int | None) -> None:
         for name, key in keys.items():
             st.text_input(name.capitalize(), row[f"edited_{name}"] or row[name], max_chars=4000, key=key)
         st.form_submit_button(
-            "Save the edit", type="primary", on_click=_save_edit, args=(view, row["triplet"], at, keys)
+            "Save the edit",
+            type="primary",
+            on_click=_save_edit,
+            args=(view, row["triplet"], at, keys),
+            **may_launch(),
         )
     if said := st.session_state.pop("edit_refused", None):
         st.error(said)

@@ -10,7 +10,7 @@ import streamlit as st
 from analyses.srf_figures import deltas_figure
 from analyses.srf_frames import deltas, type_deltas
 from app.causal_parts import choice
-from app.connection import client, stay_connected, table
+from app.connection import client, may_launch, stay_connected, table
 from app.launches import LISTED
 from app.study_runs import Run
 from app.triplets_parts import STUDY
@@ -49,9 +49,13 @@ def selection_bar(view: View, total: dict[str, Any]) -> None:
             "Name of the selection", key="selection_name", placeholder="e.g. best-20", max_chars=60, width=240
         )
         st.button(
-            f"Save the {total['kept']:,} kept", icon=":material/bookmark_add:", disabled=not (name or "").strip() or not total["kept"],
-            on_click=_save, args=(view, (name or "").strip(), kept), key="save-selection",
-        )  # fmt: skip
+            f"Save the {total['kept']:,} kept",
+            icon=":material/bookmark_add:",
+            on_click=_save,
+            args=(view, (name or "").strip(), kept),
+            key="save-selection",
+            **may_launch(disabled=not (name or "").strip() or not total["kept"]),
+        )
         with st.popover("Files of what is kept", icon=":material/download:"):
             _files(view.id, f"kept-{view.id[:6]}", None, kept)
         with st.popover("Judge all listed", icon=":material/done_all:"):
@@ -83,7 +87,13 @@ def _judge_all(view: View) -> None:
         f"Everything that the filters, the queue ({literal(queue)}) and the side shown let pass, at most {MOST_ACTS:,}; one undo takes it back."
     )
     for verdict in ("keep", "reject"):
-        st.button(f"{verdict.capitalize()} all", key=f"all-{verdict}", on_click=_judge, args=(view, verdict))
+        st.button(
+            f"{verdict.capitalize()} all",
+            key=f"all-{verdict}",
+            on_click=_judge,
+            args=(view, verdict),
+            **may_launch(),
+        )
 
 
 def _judge(view: View, verdict: str) -> None:
@@ -119,6 +129,7 @@ def _saved(run: Run, saved: list[dict[str, Any]]) -> None:
             key="delete-selection",
             on_click=_delete,
             args=(run["id"], name),
+            **may_launch(),
         )
     one = next(one for one in saved if one["name"] == name)
     st.caption(
@@ -160,7 +171,7 @@ def _retrain(run: Run, selection: dict[str, Any]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Retrain on this selection", type="primary", icon=":material/model_training:", key="retrain",
-            on_click=_start, args=(run, config),
+            on_click=_start, args=(run, config), **may_launch(),
         )  # fmt: skip
         about = f"About {duration(cost['seconds'])}; " if "seconds" in cost else ""
         st.caption(

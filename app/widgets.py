@@ -17,7 +17,7 @@ from analyses.figures import to_csv
 from analyses.sae_consistency import training_curves
 from analyses.sae_sweep import recipe_name, sparsity_text
 from app.causal_words import CAUSAL_SETTINGS
-from app.connection import client, has_browser
+from app.connection import client, has_browser, may_launch
 from app.counterfactual_words import COUNTERFACTUAL_SETTINGS
 from app.denoising_words import DENOISING_SETTINGS
 from app.extrapolation_words import EXTRAPOLATION_SETTINGS
@@ -59,6 +59,7 @@ PAGES = {
     "jobs": "views/jobs.py",
     "compare": "views/compare.py",
     "figures": "views/figures.py",
+    "sql": "views/sql.py",
 }
 
 
@@ -276,7 +277,9 @@ def picture(
             args=(figure, frame, name),
             type="tertiary",
             icon=":material/bookmark_add:",
-            help="Keep this picture, its numbers and where they came from under Library, Figures.",
+            **may_launch(
+                help="Keep this picture, its numbers and where they came from under Library, Figures."
+            ),
         )
     if not formats:
         st.caption(

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.access import Access
 from engine.cards import CardReader
 from engine.errors import UserError
 from engine.scheduler import Scheduler
@@ -35,14 +36,14 @@ class ActiveRequest(BaseModel):
 
 def add_active_features(
     app: FastAPI,
-    guarded: list[Any],
+    access: Access,
     scheduler: Scheduler,
     reader: CardReader,
     children: Mapping[str, WarmChild],
 ) -> None:
     """Add the route; `children` holds the child that answers for runs of each study."""
 
-    @app.post("/runs/{run_id}/active_features", dependencies=guarded)
+    @app.post("/runs/{run_id}/active_features", dependencies=access.live)
     def active_features(run_id: str, request: ActiveRequest) -> dict[str, Any]:
         study = scheduler.get(run_id).record["study"]
         if study not in children:

@@ -10,13 +10,14 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
+from engine.access import Access
 from engine.bundles import read_bundle, write_bundle
 from engine.library import Library
 from engine.scheduler import Scheduler
 
 
-def add_bundles(app: FastAPI, guarded: list[Any], scheduler: Scheduler, library: Library) -> None:
-    @app.get("/runs/{run_id}/bundle", dependencies=guarded)
+def add_bundles(app: FastAPI, access: Access, scheduler: Scheduler, library: Library) -> None:
+    @app.get("/runs/{run_id}/bundle", dependencies=access.live)
     def export_bundle(run_id: str) -> FileResponse:
         path = _temporary(scheduler.home)
         try:
@@ -26,7 +27,7 @@ def add_bundles(app: FastAPI, guarded: list[Any], scheduler: Scheduler, library:
             raise
         return FileResponse(path, filename=f"{run_id}.zip", background=BackgroundTask(path.unlink))
 
-    @app.post("/bundles", dependencies=guarded)
+    @app.post("/bundles", dependencies=access.launch)
     async def import_bundle(request: Request) -> dict[str, Any]:
         path = _temporary(scheduler.home)
         try:

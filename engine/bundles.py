@@ -10,9 +10,11 @@ import os
 import platform
 import re
 import shutil
+import struct
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +27,7 @@ from engine.errors import UserError
 from engine.events import read_events
 from engine.identity import RUN_ID, identity
 from engine.library import Library
+from engine.plain_text import one_line
 from engine.reviews import LOG, SELECTIONS
 from engine.run import RESULT_FOLDERS, damaged_files
 from engine.scheduler import Entry, Scheduler
@@ -38,6 +41,7 @@ PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._=@+-]{0,120}")
 MAX_FILES, MAX_HEADER = 200_000, 64_000_000
 COPIED = 1 << 20
 REVIEWS = "reviews"
+UNSOUND = (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zlib.error, struct.error)
 
 
 def _named_runs(entry: Entry) -> set[str]:
@@ -132,8 +136,10 @@ def read_bundle(scheduler: Scheduler, library: Library, source: Path) -> dict[st
             for run_id in header["runs"]:
                 (present if scheduler.knows(run_id) else added).append(run_id)
             _take_in(scheduler, archive, header, added)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
-        raise _refused(f"it is not a sound zip file ({error})") from None
+    except UserError:
+        raise
+    except (*UNSOUND, OSError, ValueError) as error:
+        raise _refused(f"it is not a sound zip file ({one_line(str(error), 200)})") from None
     library.merge(_of_runs(header["library"], set(header["runs"])))
     return {"run": header["run"], "added": added, "present": present}
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from engine.access import Access
 from engine.errors import UserError
 from engine.scheduler import Scheduler
 from engine.warm_child import WarmChild, finished_run
@@ -28,11 +29,11 @@ class CaptionMaskRequest(BaseModel):
     sae_seed: int = Field(default=0, ge=0, lt=2**31)
 
 
-def add_caption_masks(app: FastAPI, guarded: list[Any], scheduler: Scheduler) -> WarmChild:
+def add_caption_masks(app: FastAPI, access: Access, scheduler: Scheduler) -> WarmChild:
     """Add the route that gives captions' masks, their overlap and the nearest test pictures of a finished run; the child that answers."""
     child = WarmChild("engine.studies.smartclip.live", "captions")
 
-    @app.post("/runs/{run_id}/caption_mask", dependencies=guarded)
+    @app.post("/runs/{run_id}/caption_mask", dependencies=access.live)
     def caption_mask(run_id: str, request: CaptionMaskRequest) -> dict[str, Any]:
         folder = finished_run(scheduler, run_id, STUDY)
         asked = {"folder": str(folder), **request.model_dump(include={"seed", "arm", "captions"})}

@@ -20,8 +20,11 @@ from engine.cli_env import env_command
 from engine.cli_generations import import_generations_command
 from engine.cli_import import import_command
 from engine.cli_match import match_command
+from engine.cli_progress import follow
 from engine.cli_share import export_command, report_command, reproduce_command
 from engine.cli_share import import_command as import_bundle_command
+from engine.cli_sql import sql_command
+from engine.cli_verify import verify_command
 from engine.client import Client, EngineError
 
 app = typer.Typer(
@@ -36,6 +39,8 @@ app.command("export")(export_command)
 app.command("import")(import_bundle_command)
 app.command("reproduce")(reproduce_command)
 app.command("report")(report_command)
+app.command("verify")(verify_command)
+app.command("sql")(sql_command)
 app.command("import-sae")(import_command)
 app.command("import-generations")(import_generations_command)
 
@@ -73,6 +78,17 @@ def _line(run: dict[str, Any]) -> str:
 def up(
     port: Annotated[int, typer.Option(help="Port of the app.")] = 8501,
     browser: Annotated[bool, typer.Option(help="Open the app in a browser.")] = True,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Send runs to the Ray cluster whose head is at HOST:PORT."),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="With --ray: where runs travel (any fsspec URL) if the nodes do not mount the state folder.",
+        ),
+    ] = None,
 ) -> None:
     """Start the engine and the app, print and open the address; Ctrl-C stops both."""
     address = f"http://127.0.0.1:{port}"
@@ -81,7 +97,8 @@ def up(
         return
     _require_free(port)
     _prepare()
-    engine = _engine_process()
+    cluster = {"--ray": ray, "--storage": storage}
+    engine = _engine_process([word for name, value in cluster.items() if value for word in (name, value)])
     streamlit = _start_app(port)
     try:
         _wait_for_app(address, streamlit)
@@ -138,12 +155,14 @@ def _require_free(port: int) -> None:
             _fail(f"port: {port} is in use; close that program or choose another with --port.")
 
 
-def _engine_process() -> "subprocess.Popen[bytes] | None":
+def _engine_process(options: list[str]) -> "subprocess.Popen[bytes] | None":
     """Start an engine; None when one runs already (it then outlives this command)."""
     try:
         engine_client.connect(start=False)
     except EngineError:
-        return engine_client.start_engine()
+        return engine_client.start_engine(*options)
+    if options:
+        _fail("ray: an engine runs already, and only a new one joins a cluster; stop it first.")
     return None
 
 
@@ -156,6 +175,8 @@ def _start_app(port: int) -> "subprocess.Popen[bytes]":
         "browser.gatherUsageStats": "false",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
+    if (secrets := engine_client.state_dir() / "secrets.toml").exists():
+        flags.append(f"--secrets.files={secrets}")
     command = [sys.executable, "-m", "streamlit", "run", "home.py", *flags]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
 
@@ -198,13 +219,24 @@ def run(
         _fail("grid: a sweep brings its own settings; give --grid or --sweep.")
     if preset or not sweep:
         settings = {"preset": preset, **settings}
+    if not grid and not sweep:
+        _warn_of_memory(client, study, settings, chosen, data_seed)
     queued = client.launch(study, _grid(settings, grid or []), chosen, data_seed, sweep)
     if wait:
-        queued = [_follow(client, run["id"], quiet=as_json) for run in queued]
+        queued = [follow(client, run["id"], quiet=as_json) for run in queued]
     shown = [{**run, "results": _results(client, run)} for run in queued]
     _show(shown if grid or sweep else shown[0], as_json, "\n".join(map(_line, queued)))
     if wait and any(run["state"] != "done" for run in queued):
         raise typer.Exit(RUN_FAILED)
+
+
+def _warn_of_memory(
+    client: Client, study: str, settings: dict[str, Any], seeds: list[int], data_seed: int
+) -> None:
+    config = {name: value for name, value in settings.items() if name != "preset"}
+    cost = client.estimate(study, config, seeds, settings.get("preset"), data_seed)
+    if cost["memory_problem"]:
+        print(f"Warning: {cost['memory_problem']}", file=sys.stderr)
 
 
 def _grid(settings: dict[str, Any], grid: list[str]) -> list[dict[str, Any]]:
@@ -228,23 +260,6 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
             _fail(f"set: {pair!r} is not name=value; write for example --set d_sae=2304.")
         settings[name] = value
     return settings
-
-
-def _follow(client: Client, run_id: str, quiet: bool) -> dict[str, Any]:
-    shown = ""
-    while (current := client.run(run_id))["state"] not in engine_client.TERMINAL:
-        progress = current["progress"]
-        if progress and not quiet:
-            eta = progress["eta_s"]
-            text = f"{progress['stage']}: {100 * progress['done'] / progress['total']:.0f} %"
-            text += f", {eta:.0f} s left" if eta else ""
-            if text != shown:
-                print(f"\r{text:<70}", end="", file=sys.stderr, flush=True)
-            shown = text
-        time.sleep(0.3)
-    if shown:
-        print(file=sys.stderr)
-    return current
 
 
 def _results(client: Client, run: dict[str, Any]) -> dict[str, Any] | None:
@@ -308,40 +323,8 @@ def resume(
     client = engine_client.connect()
     resumed = client.resume(run_id)
     if wait:
-        resumed = _follow(client, run_id, quiet=as_json)
+        resumed = follow(client, run_id, quiet=as_json)
     _show(resumed, as_json, _line(resumed))
-
-
-@app.command()
-def verify(
-    study: Annotated[str | None, typer.Argument(help="Study name; or --all.")] = None,
-    preset: Annotated[str, typer.Option(help="Preset the claims are tested at.")] = "standard",
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds per run; a claim may ask for more.")] = 5,
-    all_: Annotated[bool, typer.Option("--all", help="Every study.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Train what the claims of a study need, and say of each whether it is shown."""
-    client = engine_client.connect()
-    if (study is None) == (not all_):
-        _fail("study: name one study or pass --all.")
-    names = [item["name"] for item in client.studies()] if all_ else [str(study)]
-    rows = []
-    for name in names:
-        for run_id in client.claim_runs(name, preset, seeds):
-            _follow(client, run_id, quiet=as_json)
-        rows += client.measure_claims(name, preset, seeds)
-    _show({"claims": rows}, as_json, "\n".join(map(_claim_line, rows)))
-
-
-def _claim_line(row: dict[str, Any]) -> str:
-    if row["value"] is None:
-        return f"{row['verdict']:<10}  {row['claim']}: paper {row['paper']}"
-    interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
-    beside = [f"{name} {row[name]:.3f}" for name in ("chance", "baseline") if row[name] is not None]
-    figures = "; ".join(
-        [f"{row['value']:.3f}{interval}, {row['seeds']} seeds", *beside, f"paper {row['paper']}"]
-    )
-    return f"{row['verdict']:<10}  {row['claim']}: {figures}"
 
 
 @app.command()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,8 +14,9 @@ from data.paths import state_dir
 from engine.client_bundles import BundleCalls
 from engine.client_explore import ExploreCalls
 from engine.client_figures import FigureCalls
+from engine.client_sql import SqlCalls
 from engine.client_triplets import TripletCalls
-from engine.transport import EngineDown, EngineError
+from engine.transport import TOKENS, EngineDown, EngineError
 
 TERMINAL = ("done", "failed", "cancelled", "interrupted")
 RESUMABLE = ("failed", "cancelled", "interrupted")
@@ -22,38 +24,41 @@ START_TIMEOUT = 60.0
 LISTED = 1000  # runs looked through for a kind of run
 
 
-def connect(start: bool = True) -> "Client":
+def connect(start: bool = True, role: str = "launch", session: Callable[[], str] | None = None) -> "Client":
     """A client of this machine's engine; starts one in the background when none runs and `start` is true.
 
-    Raises EngineDown when none answers.
+    `role` is launch or view, which may only look; `session` is that of Transport. Raises EngineDown when none answers.
     """
-    client = _running()
+    client = _running(role, session)
     if client is None and start:
         start_engine()
-        client = _running()
+        client = _running(role, session)
     if client is None:
         raise EngineDown
     return client
 
 
-def _running() -> "Client | None":
+def _running(role: str = "launch", session: Callable[[], str] | None = None) -> "Client | None":
     home = state_dir()
     try:
         address = json.loads((home / "engine.json").read_text())["address"]
-        token = (home / "token").read_text().strip()
-        client = Client(address, token)
+        token = (home / TOKENS[role]).read_text().strip()
+        client = Client(address, token, session)
         client.health()
     except (OSError, ValueError, KeyError, EngineError):
         return None
     return client
 
 
-def start_engine() -> "subprocess.Popen[bytes]":
-    """Start an engine process of its own session and wait until it answers. Raises EngineDown."""
+def start_engine(*options: str) -> "subprocess.Popen[bytes]":
+    """Start an engine process of its own session, with options of `engine.server`, and wait until it answers.
+
+    Raises EngineError with the last line it left.
+    """
     home = state_dir()
     with (home / "engine.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "engine.server"],
+            [sys.executable, "-m", "engine.server", *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -71,7 +76,7 @@ def start_engine() -> "subprocess.Popen[bytes]":
     raise EngineError(503, f"The engine did not start; {home / 'engine.log'} ends with: {''.join(tail)}")
 
 
-class Client(ExploreCalls, BundleCalls, FigureCalls, TripletCalls):
+class Client(ExploreCalls, BundleCalls, FigureCalls, TripletCalls, SqlCalls):
     """Calls of the engine's HTTP API, one method each; tables come back as Arrow."""
 
     def health(self) -> dict[str, Any]:
@@ -124,7 +129,10 @@ class Client(ExploreCalls, BundleCalls, FigureCalls, TripletCalls):
         preset: str | None = None,
         data_seed: int = 0,
     ) -> dict[str, Any]:
-        """Expected seconds, memory_bytes and disk_bytes of a run, and the command that asks for it."""
+        """Expected seconds, memory_bytes and disk_bytes of a run, and the command that asks for it.
+
+        `available_bytes` is what `memory_of` has; `memory_problem` is None, or a sentence where it will not do.
+        """
         body = {"study": study, "config": config, "seeds": seeds, "preset": preset, "data_seed": data_seed}
         return self._json("POST", "/estimate", json=body)
 
@@ -262,20 +270,27 @@ class Client(ExploreCalls, BundleCalls, FigureCalls, TripletCalls):
         """The newest measured figure of every claim of a study."""
         return self._arrow(self._call("GET", f"/studies/{study}/claims"))
 
-    def claim_runs(self, study: str, preset: str, seeds: int) -> list[str]:
-        """Queue every run the study's claims need; their ids."""
-        return self._json("POST", f"/studies/{study}/claims/runs", json={"preset": preset, "seeds": seeds})
+    def claim_runs(
+        self, study: str, preset: str, seeds: int, claims: Sequence[str] | None = None
+    ) -> list[str]:
+        """Queue every run the study's claims, or those named, need; their ids."""
+        body = {"preset": preset, "seeds": seeds, "claims": claims}
+        return self._json("POST", f"/studies/{study}/claims/runs", json=body)
 
-    def measure_claims(self, study: str, preset: str, seeds: int) -> list[dict[str, Any]]:
-        """Measure the claims on the finished runs, store and return the rows."""
-        body = {"preset": preset, "seeds": seeds}
+    def measure_claims(
+        self, study: str, preset: str, seeds: int, claims: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Measure the claims, or those named, on the finished runs, store and return the rows."""
+        body = {"preset": preset, "seeds": seeds, "claims": claims}
         return self._json("POST", f"/studies/{study}/claims/measure", json=body, timeout=600)
 
-    def verify(self, study: str, preset: str = "standard", seeds: int = 5) -> list[dict[str, Any]]:
-        """Train what the claims need, measure them, store and return the rows."""
-        for run in self.claim_runs(study, preset, seeds):
+    def verify(
+        self, study: str, preset: str = "standard", seeds: int = 5, claims: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Train what the claims, or those named, need, measure them, store and return the rows."""
+        for run in self.claim_runs(study, preset, seeds, claims):
             self.wait(run)
-        return self.measure_claims(study, preset, seeds)
+        return self.measure_claims(study, preset, seeds, claims)
 
     def export_figure(self, figure: str, format: str, width: int = 700, height: int = 450) -> bytes:
         """Render plotly JSON as svg, pdf or png with the engine's one kept browser."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.access import Access
 from engine.scheduler import Scheduler
 from engine.warm_child import WarmChild, finished_run
 
@@ -27,11 +28,11 @@ class CounterfactualRequest(BaseModel):
     moves: list[Annotated[float, Field(ge=-100, le=100)]] = Field(default_factory=list, max_length=64)
 
 
-def add_counterfactuals(app: FastAPI, guarded: list[Any], scheduler: Scheduler) -> WarmChild:
+def add_counterfactuals(app: FastAPI, access: Access, scheduler: Scheduler) -> WarmChild:
     """Add the route that moves the style noise of a sentence or a row with an arm of a finished run; the child that answers."""
     child = WarmChild("engine.studies.counterfactual_text.live", "text")
 
-    @app.post("/runs/{run_id}/counterfactual", dependencies=guarded)
+    @app.post("/runs/{run_id}/counterfactual", dependencies=access.live)
     def counterfactual(run_id: str, request: CounterfactualRequest) -> dict[str, Any]:
         folder = finished_run(scheduler, run_id, STUDY)
         return child.ask({"folder": str(folder), **request.model_dump()})

@@ -1,26 +1,53 @@
-"""Where workers run: a child process of this machine."""
+"""Where workers run: child processes of this machine (`engine.ray_executor` has those of a cluster)."""
 
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 
+Worker = dict[str, Any]
+"""What names a worker in a run's state.json: process id and time of birth here, or the actor that holds it on a cluster."""
+
+ON_A_CLUSTER = (
+    "It ran on a Ray cluster, which this engine was not started with; start it with --ray to find the worker again, "
+    "or resume to go on here from the last checkpoint."
+)
+OUT_OF_MEMORY = "Memory ran out and the system killed the worker"
+KILLED = "The worker was killed from outside (signal 9), by hand or for want of memory; resume to go on from the last checkpoint."
+
 
 class Executor(Protocol):
-    """Starts the worker of a launch and controls it by process id."""
+    """Starts the workers of launches and controls them; a run's state holds what `start` returned.
 
-    slots: int
-    gpus: list[str]
+    `slots` is how many may run at once, `gpus` the names of what they run on, `place` says it in a word or two. `grace` is
+    how many seconds a worker that was asked to stop gets.
+    """
 
-    def start(self, directories: list[Path], slot: int, python: Path | None = None) -> tuple[int, float]: ...
+    grace: float
 
-    def alive(self, pid: int, born: float) -> bool: ...
+    @property
+    def gpus(self) -> list[str]: ...
 
-    def stop(self, pid: int, born: float, force: bool) -> None: ...
+    @property
+    def slots(self) -> int: ...
+
+    @property
+    def place(self) -> str: ...
+
+    def start(self, directories: list[Path], slot: int, python: Path | None = None) -> Worker: ...
+
+    def alive(self, worker: Worker) -> bool: ...
+
+    def stop(self, worker: Worker, force: bool) -> None: ...
+
+    def why(self, worker: Worker) -> str | None:
+        """A sentence on why a worker ended, OUT_OF_MEMORY, or None where it isn't known."""
+
+    def close(self) -> None: ...
 
 
 class LocalExecutor:
@@ -29,17 +56,25 @@ class LocalExecutor:
     A process is named by its id and its time of birth (seconds since the epoch), since ids are reused.
     """
 
+    grace = 4.0
+
     def __init__(self) -> None:
         self.gpus = gpu_names()
         self.slots = max(1, len(self.gpus))
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._oom_kills: dict[int, int] = {}
 
-    def start(self, directories: list[Path], slot: int, python: Path | None = None) -> tuple[int, float]:
-        """Start the worker of a launch's run directories on GPU `slot`, if there is one; its process id and time of birth.
+    @property
+    def place(self) -> str:
+        return self.gpus[0] if self.gpus else "CPU"
+
+    def start(self, directories: list[Path], slot: int, python: Path | None = None) -> Worker:
+        """Start the worker of a launch's run directories on GPU `slot`, if there is one.
 
         `python` is the interpreter it runs with, the engine's own by default.
         """
         device = {"CUDA_VISIBLE_DEVICES": str(slot)} if self.gpus else {}
+        before = oom_kills()
         with (directories[0] / "worker.log").open("ab") as log:
             child = subprocess.Popen(
                 [str(python or sys.executable), "-m", "engine.worker", *map(str, directories)],
@@ -54,24 +89,27 @@ class LocalExecutor:
                     **device,
                 },
             )
-        self._children[child.pid] = child
-        return child.pid, psutil.Process(child.pid).create_time()
+        self._children[child.pid], self._oom_kills[child.pid] = child, before
+        return {"pid": child.pid, "born": psutil.Process(child.pid).create_time(), "actor": None}
 
-    def alive(self, pid: int, born: float) -> bool:
-        child = self._children.get(pid)
+    def alive(self, worker: Worker) -> bool:
+        if worker["pid"] is None:
+            return False
+        child = self._children.get(worker["pid"])
         if child is not None:
             return child.poll() is None
         try:
-            process = psutil.Process(pid)
-            return abs(process.create_time() - born) < 1 and process.status() != psutil.STATUS_ZOMBIE
+            process = psutil.Process(worker["pid"])
+            same = abs(process.create_time() - worker["born"]) < 1
+            return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 
-    def stop(self, pid: int, born: float, force: bool) -> None:
+    def stop(self, worker: Worker, force: bool) -> None:
         """Ask the worker to checkpoint and end (SIGTERM); with `force`, kill its process tree."""
-        if not self.alive(pid, born):
+        if not self.alive(worker):
             return
-        process = psutil.Process(pid)
+        process = psutil.Process(worker["pid"])
         if not force:
             process.send_signal(signal.SIGTERM)
             return
@@ -81,11 +119,46 @@ class LocalExecutor:
             except psutil.NoSuchProcess:
                 continue
 
+    def why(self, worker: Worker) -> str | None:
+        if worker["pid"] is None:
+            return ON_A_CLUSTER
+        child = self._children.get(worker["pid"])
+        return why_ended(child.poll(), self._oom_kills[worker["pid"]]) if child else None
+
+    def close(self) -> None:
+        """Workers outlive the engine."""
+
+
+def why_ended(status: int | None, kills_before: int) -> str | None:
+    """Of a worker's exit status, and how often memory had run out when it began, what ended it; None where that is unknown."""
+    if status != -signal.SIGKILL:
+        return None
+    return OUT_OF_MEMORY if oom_kills() > kills_before else KILLED
+
+
+def oom_kills() -> int:
+    """How many processes Linux has killed on this machine for want of memory; 0 elsewhere."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+gpus_of_cluster: list[str] | None = None
+
 
 def gpu_names() -> list[str]:
-    """Names of this machine's NVIDIA GPUs, asked without loading torch."""
+    """Names of the NVIDIA GPUs runs can have, asked without loading torch: this machine's, or the cluster's."""
+    if gpus_of_cluster is not None:
+        return gpus_of_cluster
+    return nvidia("name")
+
+
+def nvidia(field: str) -> list[str]:
+    """What nvidia-smi says of every GPU of this machine; nothing where there is none."""
     try:
-        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
         listed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return []

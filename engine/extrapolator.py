@@ -5,6 +5,7 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.access import Access
 from engine.scheduler import Scheduler
 from engine.warm_child import WarmChild, finished_run
 
@@ -39,16 +40,16 @@ class PictureRequest(BaseModel):
     quantile: float | None = Field(default=None, ge=0.5, le=1)
 
 
-def add_extrapolation(app: FastAPI, guarded: list[Any], scheduler: Scheduler) -> WarmChild:
+def add_extrapolation(app: FastAPI, access: Access, scheduler: Scheduler) -> WarmChild:
     """Add the routes that adapt to one target or picture of a finished run; the child that answers."""
     child = WarmChild("engine.studies.extrapolation.live", "sample")
 
-    @app.post("/runs/{run_id}/extrapolate_target", dependencies=guarded)
+    @app.post("/runs/{run_id}/extrapolate_target", dependencies=access.live)
     def extrapolate_target(run_id: str, request: TargetRequest) -> dict[str, Any]:
         folder = finished_run(scheduler, run_id, STUDY)
         return child.ask({"kind": "world", "folder": str(folder), **request.model_dump()})
 
-    @app.post("/runs/{run_id}/extrapolate_picture", dependencies=guarded)
+    @app.post("/runs/{run_id}/extrapolate_picture", dependencies=access.live)
     def extrapolate_picture(run_id: str, request: PictureRequest) -> dict[str, Any]:
         folder = finished_run(scheduler, run_id, STUDY)
         return child.ask({"kind": "pictures", "folder": str(folder), **request.model_dump()})

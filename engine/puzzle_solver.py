@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.access import Access
 from engine.scheduler import Scheduler
 from engine.warm_child import WarmChild, finished_run
 
@@ -21,11 +22,11 @@ class PuzzleRequest(BaseModel):
     blocks: int | None = Field(default=None, ge=1, le=512)
 
 
-def add_puzzles(app: FastAPI, guarded: list[Any], scheduler: Scheduler) -> WarmChild:
+def add_puzzles(app: FastAPI, access: Access, scheduler: Scheduler) -> WarmChild:
     """Add the route that solves a puzzle with a finished run; the child that answers."""
     child = WarmChild("engine.studies.sr2.solving", "puzzle")
 
-    @app.post("/runs/{run_id}/puzzle", dependencies=guarded)
+    @app.post("/runs/{run_id}/puzzle", dependencies=access.live)
     def solve_puzzle(run_id: str, request: PuzzleRequest) -> dict[str, Any]:
         folder = finished_run(scheduler, run_id, STUDY)
         return child.ask({"folder": str(folder), **request.model_dump()})

@@ -75,7 +75,7 @@ def _train(directory: Path, record: dict[str, Any], follow: Callable[[dict[str, 
         alive = True
         while alive:
             time.sleep(POLL)
-            alive = executor.alive(*worker)
+            alive = executor.alive(worker)
             rows, cursor = read_events(events, cursor)
             for row in rows:
                 if row["kind"] == "progress":
@@ -83,8 +83,8 @@ def _train(directory: Path, record: dict[str, Any], follow: Callable[[dict[str, 
                 elif row["kind"] == "state":
                     outcome = row
     except BaseException:
-        executor.stop(*worker, force=False)
-        while executor.alive(*worker):
+        executor.stop(worker, force=False)
+        while executor.alive(worker):
             time.sleep(POLL)
         raise
     if outcome.get("state") != "done":

@@ -17,6 +17,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from data.files import atomic_folder, read_json, write_json
+from engine.access import Access
 from engine.errors import UserError
 from engine.figures import MAX_BYTES
 from engine.identity import RUN_ID
@@ -154,29 +155,29 @@ def _sound(request: FigureRequest) -> None:
         ) from None
 
 
-def add_saved_figures(app: FastAPI, guarded: list[Any], scheduler: Scheduler) -> None:
+def add_saved_figures(app: FastAPI, access: Access, scheduler: Scheduler) -> None:
     saved = SavedFigures(scheduler)
 
-    @app.post("/saved-figures", dependencies=guarded)
+    @app.post("/saved-figures", dependencies=access.change)
     def save(request: FigureRequest) -> dict[str, Any]:
         return saved.save(request)
 
-    @app.get("/saved-figures", dependencies=guarded)
+    @app.get("/saved-figures", dependencies=access.view)
     def listing() -> list[dict[str, Any]]:
         return saved.listing()
 
-    @app.get("/saved-figures/{figure_id}", dependencies=guarded)
+    @app.get("/saved-figures/{figure_id}", dependencies=access.view)
     def read(figure_id: str) -> dict[str, Any]:
         return saved.read(figure_id)
 
-    @app.put("/saved-figures/{figure_id}", dependencies=guarded)
+    @app.put("/saved-figures/{figure_id}", dependencies=access.change)
     def rename(figure_id: str, request: FigureName) -> dict[str, Any]:
         return saved.rename(figure_id, request)
 
-    @app.delete("/saved-figures/{figure_id}", dependencies=guarded)
+    @app.delete("/saved-figures/{figure_id}", dependencies=access.change)
     def delete(figure_id: str) -> None:
         saved.delete(figure_id)
 
-    @app.post("/saved-figures/archive", dependencies=guarded)
+    @app.post("/saved-figures/archive", dependencies=access.view)
     def archive(request: ZipRequest) -> Response:
         return Response(saved.archive(request.ids), media_type="application/zip")

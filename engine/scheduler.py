@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from data.files import atomic_folder, read_json, write_json
+from engine import memory
 from engine.environments import interpreter
 from engine.errors import UserError
 from engine.events import read_events
-from engine.executors import Executor
+from engine.executors import OUT_OF_MEMORY, Executor
 from engine.identity import code_version, command, environment_of, find_study, identity
 from engine.store import Store
 from engine.studies.base import parse_config
 
 POLL = 0.2
-GRACE = 4.0
 RESUMABLE = ("failed", "cancelled", "interrupted")
 DIED = "The worker process died before it finished; resume to go on from the last checkpoint."
 SHUT_DOWN = "The engine was stopped; resume to go on from the last checkpoint."
@@ -32,6 +32,11 @@ class Entry:
         self.cursor = 0
         self.outcome: dict[str, Any] | None = None
         self.kill_at: float | None = None
+
+    @property
+    def worker(self) -> tuple[Any, ...]:
+        """What tells the worker of a running run from others."""
+        return self.state.get("pid"), self.state.get("born"), self.state.get("actor")
 
     def update(self, **changes: Any) -> None:
         self.state.update(changes)
@@ -78,14 +83,15 @@ class Scheduler:
         self._thread.join()
         running = [entry for entry in self._entries.values() if entry.state["state"] == "running"]
         for entry in running:
-            self.executor.stop(entry.state["pid"], entry.state["born"], force=False)
-        deadline = time.monotonic() + GRACE
+            self.executor.stop(entry.state, force=False)
+        deadline = time.monotonic() + self.executor.grace
         for entry in running:
             while self._alive(entry) and time.monotonic() < deadline:
                 time.sleep(0.05)
-            self.executor.stop(entry.state["pid"], entry.state["born"], force=True)
+            self.executor.stop(entry.state, force=True)
             entry.read()
             self._settle(entry, "interrupted", SHUT_DOWN)
+        self.executor.close()
 
     def record(
         self, study_name: str, preset: str | None, overrides: dict[str, Any], seeds: list[int], data_seed: int
@@ -243,9 +249,9 @@ class Scheduler:
                 self._settle(entry, "cancelled", None)
             elif entry.state["state"] == "running" and entry.kill_at is None:
                 for member in self._members(entry):
-                    if member.state["state"] == "running":
-                        member.kill_at = time.monotonic() + GRACE
-                self.executor.stop(entry.state["pid"], entry.state["born"], force=False)
+                    if member.state["state"] == "running" and member.worker == entry.worker:
+                        member.kill_at = time.monotonic() + self.executor.grace
+                self.executor.stop(entry.state, force=False)
 
     def resume(self, run_id: str) -> None:
         """Queue an ended run again, and those of its launch; each goes on from its last sound checkpoint."""
@@ -291,24 +297,27 @@ class Scheduler:
             self._watch(entry)
         busy = {entry.state["slot"] for entry in running if entry.state["state"] == "running"}
         free = [slot for slot in range(self.executor.slots) if slot not in busy]
-        for slot in free:
-            if not (queue := self._queue()):
-                return
+        while free and (queue := self._queue()):
             members = self._members(queue[0])
-            together = [entry for entry in queue if entry in members]
+            waiting = [entry for entry in queue if entry in members]
+            together = waiting[: -(-len(waiting) // len(free))]
+            self._start(together, free.pop(0))
+
+    def _start(self, together: list[Entry], slot: int) -> None:
+        """Start one worker for runs of a launch; a launch of several is spread over the slots that are free."""
+        for entry in together:
+            entry.skip_events()
+        try:
+            environment = together[0].state.get("environment")
+            python = interpreter(environment) if environment else None
+            worker = self.executor.start([entry.directory for entry in together], slot, python)
+        except UserError as error:
             for entry in together:
-                entry.skip_events()
-            try:
-                environment = queue[0].state.get("environment")
-                python = interpreter(environment) if environment else None
-            except UserError as error:
-                for entry in together:
-                    self._settle(entry, "failed", str(error))
-                continue
-            pid, born = self.executor.start([entry.directory for entry in together], slot, python)
-            for entry in together:
-                entry.update(state="running", pid=pid, born=born, slot=slot, started=time.time())
-                self.store.save_run(entry.record, entry.state)
+                self._settle(entry, "failed", str(error))
+            return
+        for entry in together:
+            entry.update(state="running", slot=slot, started=time.time(), **worker)
+            self.store.save_run(entry.record, entry.state)
 
     def _watch(self, entry: Entry) -> None:
         alive = self._alive(entry)
@@ -317,14 +326,26 @@ class Scheduler:
             self._settle(entry, "done", None)
         elif alive:
             if entry.kill_at is not None and time.monotonic() > entry.kill_at:
-                self.executor.stop(entry.state["pid"], entry.state["born"], force=True)
+                self.executor.stop(entry.state, force=True)
         elif entry.kill_at is not None:
             self._settle(entry, "cancelled", None)
         else:
-            self._settle(entry, "interrupted", DIED)
+            self._settle(entry, "interrupted", self._death(entry))
+
+    def _death(self, entry: Entry) -> str:
+        """Why the worker of a run ended without saying so."""
+        why = self.executor.why(entry.state)
+        if why != OUT_OF_MEMORY:
+            return why or DIED
+        study, found = find_study(entry.record["study"]), memory.available()
+        if found is None:
+            return f"{OUT_OF_MEMORY}; launch it again with a smaller batch."
+        size, what = found
+        config = study.Config(**entry.record["config"])
+        return f"{OUT_OF_MEMORY}; {memory.ran_out(study, config, entry.record['seeds'], size, what)}"
 
     def _alive(self, entry: Entry) -> bool:
-        return self.executor.alive(entry.state["pid"], entry.state["born"])
+        return self.executor.alive(entry.state)
 
     def _settle(self, entry: Entry, otherwise: str, error: str | None) -> None:
         """End a run: as its last event says (done or failed), or as `otherwise`."""
@@ -353,7 +374,7 @@ class Scheduler:
             return
         entry.read()
         if not self._alive(entry):
-            self._settle(entry, "interrupted", DIED)
+            self._settle(entry, "interrupted", self._death(entry))
 
 
 def checked_seeds(seeds: list[int]) -> list[int]:

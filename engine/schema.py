@@ -78,10 +78,22 @@ def quoted(columns: Iterable[str]) -> str:
 _SQL = {I32: "INTEGER", I64: "BIGINT", F64: "DOUBLE", STR: "VARCHAR", BOOL: "BOOLEAN", BYTES: "BLOB"}
 
 
+def known_tables() -> dict[str, dict[str, pa.DataType]]:
+    """Columns of every table as the store holds it."""
+    return {name: {"run_id": STR, **columns} for name, columns in RUN_TABLES.items()} | STORE_TABLES
+
+
 def create_statements() -> list[str]:
     """DDL of every table of the store."""
-    tables = {name: {"run_id": STR, **columns} for name, columns in RUN_TABLES.items()} | STORE_TABLES
-    return [
-        f"CREATE TABLE IF NOT EXISTS {name} ({', '.join(f'{quoted([c])} {_SQL[t]}' for c, t in columns.items())})"
-        for name, columns in tables.items()
-    ]
+    return [create_statement(name) for name in known_tables()]
+
+
+def create_statement(name: str) -> str:
+    """DDL of one table."""
+    columns = ", ".join(f"{quoted([c])} {_SQL[t]}" for c, t in known_tables()[name].items())
+    return f"CREATE TABLE IF NOT EXISTS {name} ({columns})"
+
+
+def sql_type(column: pa.DataType) -> str:
+    """A column's type as SQL names it."""
+    return _SQL[column]

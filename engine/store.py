@@ -91,6 +91,12 @@ class Store:
             cursor.register(name, table)
         return cursor.sql(text, params=values).to_arrow_table()
 
+    def counts(self) -> dict[str, int]:
+        """Rows of every table."""
+        names = list(schema.known_tables())
+        each = " UNION ALL ".join(f"SELECT '{name}' AS name, count(*) AS rows FROM {name}" for name in names)
+        return dict(self._cursor().execute(each).fetchall())
+
     def claims(self, study: str) -> pa.Table:
         return self._cursor().sql("SELECT * FROM claims WHERE study = ?", params=[study]).to_arrow_table()
 

@@ -2,12 +2,14 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pyarrow as pa
+
+TOKENS = {"launch": "token", "view": "token-view"}  # files of the state folder, by role
 
 
 class EngineError(Exception):
@@ -29,10 +31,14 @@ class EngineDown(EngineError):
 class Transport:
     """Calls by method and path. Raises EngineError where the engine refuses, EngineDown where none answers."""
 
-    def __init__(self, address: str, token: str) -> None:
+    def __init__(self, address: str, token: str, session: Callable[[], str] | None = None) -> None:
+        """`session` names who calls, where one client serves several: each has its own share of the engine's limits."""
         self.address = address
         headers = {"Authorization": f"Bearer {token}"}
-        self._http = httpx.Client(base_url=address, headers=headers, timeout=120, trust_env=False)
+        hooks = {"request": [lambda request: _name_session(request, session())]} if session else {}
+        self._http = httpx.Client(
+            base_url=address, headers=headers, timeout=120, trust_env=False, event_hooks=hooks
+        )
 
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -67,3 +73,7 @@ class Transport:
 
     def _json(self, method: str, path: str, **options: Any) -> Any:
         return self._call(method, path, **options).json()
+
+
+def _name_session(request: httpx.Request, name: str) -> None:
+    request.headers["Concordance-Session"] = name

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from engine.access import Access
 from engine.errors import UserError
 from engine.reviews import MOST_ACTS, Act, Reviews, Who
 from engine.scheduler import Scheduler
@@ -59,7 +60,7 @@ class FileRequest(_Request):
 
 def add_triplets(
     app: FastAPI,
-    guarded: list[Any],
+    access: Access,
     scheduler: Scheduler,
     store: Store,
     arrow: Callable[[pa.RecordBatchReader], Response],
@@ -67,11 +68,11 @@ def add_triplets(
     """Add every route of the page Triplets."""
     reviews = Reviews(scheduler.home)
     reader = TripletReader(scheduler, store, reviews)
-    _add_pages(app, guarded, reader, arrow)
-    _add_reviews(app, guarded, scheduler, reader, reviews)
-    _add_selections(app, guarded, scheduler, reader, reviews)
+    _add_pages(app, access, reader, arrow)
+    _add_reviews(app, access, scheduler, reader, reviews)
+    _add_selections(app, access, scheduler, reader, reviews)
 
-    @app.post("/runs/{run_id}/triplets/file", dependencies=guarded)
+    @app.post("/runs/{run_id}/triplets/file", dependencies=access.view)
     def file(run_id: str, request: FileRequest) -> Response:
         pool, _ = reader.pool(run_id)
         if request.selection is None:
@@ -86,36 +87,36 @@ def add_triplets(
 
 def _add_pages(
     app: FastAPI,
-    guarded: list[Any],
+    access: Access,
     reader: TripletReader,
     arrow: Callable[[pa.RecordBatchReader], Response],
 ) -> None:
-    @app.get("/runs/{run_id}/triplets", dependencies=guarded)
+    @app.get("/runs/{run_id}/triplets", dependencies=access.view)
     def overview(run_id: str) -> dict[str, Any]:
         return reader.overview(run_id)
 
-    @app.post("/runs/{run_id}/triplets", dependencies=guarded)
+    @app.post("/runs/{run_id}/triplets", dependencies=access.view)
     def page(run_id: str, query: TripletQuery) -> Response:
         return arrow(reader.page(run_id, query).to_reader())
 
-    @app.post("/runs/{run_id}/triplets/points", dependencies=guarded)
+    @app.post("/runs/{run_id}/triplets/points", dependencies=access.view)
     def points(run_id: str, request: PointsRequest) -> Response:
         return arrow(reader.points(run_id, request.map, request.query).to_reader())
 
-    @app.post("/runs/{run_id}/triplets/summary", dependencies=guarded)
+    @app.post("/runs/{run_id}/triplets/summary", dependencies=access.view)
     def summary(run_id: str, query: TripletQuery) -> dict[str, Any]:
         return reader.summary(run_id, query)
 
 
 def _add_reviews(
-    app: FastAPI, guarded: list[Any], scheduler: Scheduler, reader: TripletReader, reviews: Reviews
+    app: FastAPI, access: Access, scheduler: Scheduler, reader: TripletReader, reviews: Reviews
 ) -> None:
-    @app.get("/runs/{run_id}/reviews", dependencies=guarded)
+    @app.get("/runs/{run_id}/reviews", dependencies=access.view)
     def get_reviews(run_id: str) -> dict[str, Any]:
         scheduler.get(run_id)
         return reviews.summary(run_id)
 
-    @app.post("/runs/{run_id}/reviews", dependencies=guarded)
+    @app.post("/runs/{run_id}/reviews", dependencies=access.change)
     def record(run_id: str, request: ActsRequest) -> list[dict[str, Any]]:
         """Verdicts as one batch; answered once they are on the disk."""
         pool, _ = reader.pool(run_id)
@@ -124,7 +125,7 @@ def _add_reviews(
             raise UserError("triplet", f"run {run_id} has no triplet {min(missing)}.")
         return reviews.record(run_id, request.acts)
 
-    @app.post("/runs/{run_id}/reviews/bulk", dependencies=guarded)
+    @app.post("/runs/{run_id}/reviews/bulk", dependencies=access.change)
     def bulk(run_id: str, request: BulkRequest) -> dict[str, int]:
         pool, _ = reader.pool(run_id)
         numbers = pool.triplet[reader.chosen(run_id, request.query)].tolist()
@@ -135,7 +136,7 @@ def _add_reviews(
         acts = [Act(who=request.who, triplet=number, verdict=request.verdict) for number in numbers]
         return {"acts": len(reviews.record(run_id, acts))}
 
-    @app.post("/runs/{run_id}/reviews/undo", dependencies=guarded)
+    @app.post("/runs/{run_id}/reviews/undo", dependencies=access.change)
     def undo(run_id: str, request: UndoRequest) -> dict[str, Any] | None:
         """Take back the reviewer's last act, or all of their last act on many; null where none is left."""
         scheduler.get(run_id)
@@ -143,20 +144,20 @@ def _add_reviews(
 
 
 def _add_selections(
-    app: FastAPI, guarded: list[Any], scheduler: Scheduler, reader: TripletReader, reviews: Reviews
+    app: FastAPI, access: Access, scheduler: Scheduler, reader: TripletReader, reviews: Reviews
 ) -> None:
-    @app.get("/runs/{run_id}/selections", dependencies=guarded)
+    @app.get("/runs/{run_id}/selections", dependencies=access.view)
     def selections(run_id: str) -> list[dict[str, Any]]:
         scheduler.get(run_id)
         return reviews.selections(run_id)
 
-    @app.post("/runs/{run_id}/selections", dependencies=guarded)
+    @app.post("/runs/{run_id}/selections", dependencies=access.change)
     def save(run_id: str, request: SelectionRequest) -> dict[str, Any]:
         return reviews.save_selection(
             run_id, request.name, reader.selection(run_id, request.query, request.note)
         )
 
-    @app.delete("/runs/{run_id}/selections", dependencies=guarded)
+    @app.delete("/runs/{run_id}/selections", dependencies=access.change)
     def delete(run_id: str, name: str) -> dict[str, str]:
         scheduler.get(run_id)
         reviews.delete_selection(run_id, name)

@@ -1,8 +1,11 @@
 """The child process that executes the runs of a launch: `python -m engine.worker RUN_DIRECTORY …`."""
 
 import os
+import resource
 import signal
+import socket
 import sys
+import threading
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -10,7 +13,10 @@ from types import FrameType
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+import psutil
+
 from data.files import read_json
+from engine import memory
 from engine.environments import versions
 from engine.errors import UserError
 from engine.run import Run, Stopped
@@ -20,6 +26,8 @@ OUT_OF_SPACE = "The disk is full; free some space or lower n_tokens, then resume
 
 
 def main() -> int:
+    if os.environ.get("CONCORDANCE_LEASH"):
+        threading.Thread(target=_end_with_input, daemon=True).start()
     runs = [_open(Path(argument)) for argument in sys.argv[1:]]
     study = JOBS[runs[0].study]
 
@@ -30,7 +38,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for run in runs:
-        run.event("state", state="running", pid=os.getpid())
+        run.event("state", state="running", pid=os.getpid(), host=socket.gethostname())
         run.event("environment", python=sys.executable, packages=versions())
         run.progress(0, 1, "loading libraries")
     for run in runs[1:]:
@@ -49,8 +57,16 @@ def main() -> int:
         return _end(runs, "failed", OUT_OF_SPACE if error.errno == 28 else f"{error}.")
     except Exception as error:
         traceback.print_exc()
+        if _is_out_of_memory(error):
+            return _end(runs, "failed", _out_of_memory(runs[0]))
         return _end(runs, "failed", f"{type(error).__name__}: {error}"[:500])
     return 0
+
+
+def _end_with_input() -> None:
+    """End this process when whoever holds the other end of its standard input is gone."""
+    sys.stdin.buffer.read()
+    os._exit(1)
 
 
 def _open(directory: Path) -> Run:
@@ -65,10 +81,33 @@ def _end(runs: list[Run], state: str, error: str | None) -> int:
     return int(state == "failed")
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch has an error of its own for a GPU only; on a processor it is a RuntimeError of the allocator."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _out_of_memory(run: Run) -> str:
+    """What to do, from how much memory this process had and could have had beside others."""
+    import torch
+
+    if run.device == "cuda":
+        free, whole = torch.cuda.mem_get_info()
+        size, what = float(min(whole, free + torch.cuda.memory_reserved())), "the GPU"
+    else:
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        size, what = float(psutil.virtual_memory().available + taken), "this machine"
+        size = min(size, limit) if limit != resource.RLIM_INFINITY else size
+    return memory.ran_out(JOBS[run.study], run.config, run.seeds, size, what)
+
+
 def _prepare_torch() -> str:
     import torch
 
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0))))
+    threads = os.environ.get("CONCORDANCE_THREADS") or len(os.sched_getaffinity(0))
+    torch.set_num_threads(max(1, int(threads)))
     torch.use_deterministic_algorithms(True, warn_only=True)
     return "cuda" if torch.cuda.is_available() else "cpu"
 

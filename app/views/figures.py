@@ -11,7 +11,7 @@ import streamlit as st
 
 from analyses.figures import to_csv
 from analyses.restyle import FONTS, FORMATS, PALETTES, numbers_table, restyled, width
-from app.connection import client, has_browser, studies
+from app.connection import client, has_browser, may_launch, studies
 from app.widgets import ago, attempt, literal, show_refusal
 
 Meta = dict[str, Any]
@@ -114,11 +114,16 @@ def change(meta: Meta) -> None:
     with st.expander("Name and note"), st.form(f"rename-{meta['id']}", border=False):
         name = st.text_input("Name", meta["name"], max_chars=120)
         note = st.text_area("Note", meta["note"], max_chars=10_000)
-        if st.form_submit_button("Save", icon=":material/save:") and name.strip():
+        if st.form_submit_button("Save", icon=":material/save:", **may_launch()) and name.strip():
             attempt(lambda: client().rename_figure(meta["id"], name, note))
             st.rerun()
     st.button(
-        "Delete this figure", on_click=_delete, args=(meta["id"],), icon=":material/delete:", type="tertiary"
+        "Delete this figure",
+        on_click=_delete,
+        args=(meta["id"],),
+        icon=":material/delete:",
+        type="tertiary",
+        **may_launch(),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.connection import client, stay_connected
+from app.connection import client, may_launch, stay_connected
 from app.launches import (
     LISTED,
     Launch,
@@ -61,7 +61,10 @@ def actions(run: dict[str, Any], alone: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if alone and run["state"] in ACTIVE and not run["stopping"]:
             st.button(
-                "Cancel", on_click=lambda: attempt(lambda: client().cancel(run["id"])), icon=":material/stop:"
+                "Cancel",
+                on_click=lambda: attempt(lambda: client().cancel(run["id"])),
+                icon=":material/stop:",
+                **may_launch(),
             )
         if alone and run["state"] in RESUMABLE:
             st.button(
@@ -69,6 +72,7 @@ def actions(run: dict[str, Any], alone: bool) -> None:
                 type="primary",
                 on_click=lambda: attempt(lambda: client().resume(run["id"])),
                 icon=":material/play_arrow:",
+                **may_launch(),
             )
         if run["state"] == "done":
             page, query = result_link(run)

@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.connection import client, studies
+from app.connection import client, may_launch, studies
 from app.study_form import form, from_link, parse_seeds
 from app.widgets import PAGES, attempt, duration, literal, show_refusal, size
 from engine.client import EngineError
@@ -113,6 +113,10 @@ if "memory_bytes" in cost:
     cells[0].metric("Time on this machine, about", time)
     cells[1].metric("Memory, about", size(cost["memory_bytes"]))
     cells[2].metric("Disk, about", size(cost["disk_bytes"]))
+    if cost["available_bytes"]:
+        cells[1].caption(f"of {size(cost['available_bytes'])} that {cost['memory_of']} has")
+if cost["memory_problem"]:
+    st.warning(cost["memory_problem"])
 if "based_on" in cost:
     st.caption(cost["based_on"])
 st.markdown("**The same from the command line**")
@@ -129,4 +133,5 @@ st.button(
     on_click=launch,
     args=(study, config, seeds, preset, int(data_seed), bool(cards)),
     icon=":material/rocket_launch:",
+    **may_launch(),
 )

@@ -6,11 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from app.bring import bring_button
-from app.connection import client, studies
+from app.connection import client, may_launch
 from app.functional_checks import column_config, figures_of, finished_cards
+from app.guide import FIRST, FIRST_LOOK, guide, measured, page_of
 from app.launches import LISTED, Launch, describe_launch, launches, tally
 from app.study_headlines import FORMAT, HELP, headline
-from app.study_runs import TOUR_SEEDS, start_tour
+from app.study_runs import TOUR_SEEDS
 from app.widgets import (
     ACTIVE,
     PAGES,
@@ -24,54 +25,6 @@ from app.widgets import (
 )
 
 SHOWN = 50
-OTHERS = {
-    "multimodal_causal": (
-        "Several kinds of measurement of the same subjects: which hidden causes do they share, and what acts on what?",
-        "Draw a causal graph",
-        ":material/account_tree:",
-    ),
-    "concept_hierarchy": (
-        "Many concepts that are on or off: which broader concepts stand above them, level by level?",
-        "Find a concept hierarchy",
-        ":material/schema:",
-    ),
-    "sapo": (
-        "A diffusion language model fills in its answer step by step: does each step do work, and is its trace the reason?",
-        "Reinforce a denoiser",
-        ":material/blur_on:",
-    ),
-    "sr2": (
-        "A recurrent reasoner goes over a puzzle again and again: what does it change its mind about, and do two seeds think alike?",
-        "Train a reasoner",
-        ":material/grid_on:",
-    ),
-    "label_shift": (
-        "A deployed classifier changes what it is asked next: can that be forecast, and the classifier corrected without training?",
-        "Deploy and forecast",
-        ":material/sync_alt:",
-    ),
-    "extrapolation": (
-        "A single sample lies where the source never was: is it explained by the nearest source, or by the least that changed?",
-        "Extrapolate a first time",
-        ":material/explore:",
-    ),
-    "counterfactual_text": (
-        "What would this say had only its style been another? Content and style are told apart, and style moved through its noise.",
-        "Learn content and style",
-        ":material/swap_horiz:",
-    ),
-    "srf": (
-        "A vision-language model labels images by itself and keeps what it can predict back: is what is kept right, and does it help?",
-        "Generate triplets",
-        ":material/change_history:",
-    ),
-    "smartclip": (
-        "Each caption chooses which dimensions of an image embedding it is compared with: what is in a mask, and what is not?",
-        "Learn caption masks",
-        ":material/filter_b_and_w:",
-    ),
-}
-ABREAST = 2
 
 
 def trained(runs: list[dict[str, Any]], seeds: list[int]) -> dict[str, Any] | None:
@@ -85,10 +38,6 @@ def start_saes(seeds: list[int]) -> None:
     run = known or attempt(lambda: client().submit("sae_consistency", {}, seeds, preset="tour", cards=True))
     if run:
         st.session_state["go"] = run
-
-
-def start_other(study: str) -> None:
-    st.session_state["go"] = start_tour(study)
 
 
 if run := st.session_state.pop("go", None):
@@ -107,13 +56,23 @@ tours = [run for run in runs if run["study"] == "sae_consistency" and run["prese
 seeds = list(TOUR_SEEDS)
 first = trained(runs, seeds)
 
-st.button("Start the tour", type="primary", on_click=start_saes, args=(seeds,), icon=":material/play_arrow:")
+st.button(
+    "Start the tour",
+    type="primary",
+    on_click=start_saes,
+    args=(seeds,),
+    icon=":material/play_arrow:",
+    **may_launch(),
+)
 if first:
     used = {seed for run in tours for seed in run["seeds"]}
     following = unused_seeds(used, 3)
     st.caption(f"Trained on this machine {ago(first['finished'])}; the button opens it.")
     st.button(
-        f"Train it again with seeds {', '.join(map(str, following))}", on_click=start_saes, args=(following,)
+        f"Train it again with seeds {', '.join(map(str, following))}",
+        on_click=start_saes,
+        args=(following,),
+        **may_launch(),
     )
 elif any(run["state"] in ACTIVE and run["seeds"] == seeds for run in tours):
     st.caption("The tour is being trained; the button takes you to it.")
@@ -122,15 +81,17 @@ else:
         "About one and a half minutes on two processor cores: 60,000 tokens through the first six layers of SmolLM2-135M-Instruct "
         "(4-bit origin), three sparse autoencoders trained in front of you, and how far they agree."
     )
+st.caption(f"{measured(FIRST)} {FIRST_LOOK}")
+page_of(FIRST)
 bring_button()
 
-offered = [study for study in OTHERS if study in studies()]
-for row in range(0, len(offered), ABREAST):
-    for column, study in zip(st.columns(ABREAST), offered[row : row + ABREAST], strict=False):
-        sentence, words, icon = OTHERS[study]
-        with column, st.container(border=True, height="stretch"):
-            st.markdown(sentence)
-            st.button(words, on_click=start_other, args=(study,), icon=icon, key=f"start-{study}")
+st.subheader("Ten studies, one question")
+st.markdown(
+    "Each study trains models whose inner variables claim to mean something, over three seeds, and asks whether the data or the seed "
+    "decided them. The tour above is the first; a button below trains another in about a minute and opens its page. Every page begins with the same strip: agreement "
+    "between seeds, recovery of a known truth, and chance."
+)
+guide(runs)
 
 
 def rows_of(launch: Launch, cards: dict[str, str]) -> dict[str, Any]:

@@ -39,12 +39,18 @@ def test_the_example_study_runs_and_its_claim_is_measured(tmp_path: Path) -> Non
     try:
         run = concordance("run", "axes", "--preset", "tour", "--seeds", "3", "--wait")
         assert (run["state"], run["config"]) == ("done", {"d": 6, "n": 4_000})
-        claim = concordance("verify", "axes", "--preset", "standard", "--seeds", "3")["claims"][0]
+        page = home / "axes.md"
+        words = ("--seeds", "3", "--claim", "recovered", "--markdown", str(page))
+        claim = concordance("verify", "axes", "--preset", "standard", *words)["claims"][0]
     finally:
         pid = json.loads((home / "engine.json").read_text())["pid"]
         os.kill(pid, 15)
     assert claim["claim"] == "recovered" and claim["verdict"] == "shown"
     assert claim["value"] > 0.95 > claim["chance"]
+    text = page.read_text()
+    assert (
+        "trained 1 of its 1 runs anew" in text and f"| {claim['value']:.3f} [" in text and "**shown**" in text
+    )
 
 
 def register(path: Path, line: str, ending: str) -> None:

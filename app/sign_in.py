@@ -1,0 +1,72 @@
+"""Who looks at a page: everyone in the app's own role, or, where Streamlit's secrets hold [auth], who signed in.
+
+`roles.toml` in the state folder says which addresses may what: `view = ["*@lab.org"]`, `launch = ["a@lab.org"]`.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+import streamlit as st
+from streamlit.errors import StreamlitSecretNotFoundError
+
+from engine.client import state_dir
+
+ROLE = "CONCORDANCE_ROLE"
+ROLES = ("launch", "view")
+FILE = "roles.toml"
+
+
+def required() -> bool:
+    """Whether this app asks its visitors to sign in."""
+    try:
+        return "auth" in st.secrets
+    except StreamlitSecretNotFoundError:
+        return False
+
+
+def current_role() -> str:
+    """What this session may: launch or view. Ends the page for who has not signed in or has no role."""
+    if not required():
+        return os.environ.get(ROLE, "launch")
+    claims = st.user.to_dict()
+    role = role_of(claims) if claims.get("is_logged_in") else None
+    if role is None:
+        st.stop()
+    return role
+
+
+def role_of(claims: Mapping[str, object]) -> str | None:
+    """The role `roles.toml` gives to the address in an identity's claims; None without one, or where it is unverified."""
+    address = str(claims.get("email") or "").lower()
+    if not address or claims.get("email_verified") is False:
+        return None
+    path = state_dir() / FILE
+    given = tomllib.loads(path.read_text()) if path.exists() else {}
+    for role in ROLES:
+        if any(fnmatchcase(address, pattern.lower()) for pattern in given.get(role, [])):
+            return role
+    return None
+
+
+def sign_in() -> None:
+    """First part of every page: goes on only for who may see it, and offers to sign out."""
+    if not required():
+        return
+    claims = st.user.to_dict()
+    if not claims.get("is_logged_in"):
+        st.title("Concordance")
+        st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login)
+        st.stop()
+    st.sidebar.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)
+    try:
+        known = role_of(claims) is not None
+    except (ValueError, AttributeError, TypeError):
+        st.error(
+            f"{FILE} in the state folder cannot be read; write lists of addresses under view and launch."
+        )
+        st.stop()
+    if not known:
+        st.error("Your account has no role here; ask whoever runs this Concordance to add your address.")
+        st.stop()
