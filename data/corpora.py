@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from data.assets import ASSETS, AssetMissing, content_hash, locate
+from data.parquet import refusing_damage
 
 ENGLISH_MIX = "english-mix"
 SUFFIXES = (".txt", ".jsonl", ".parquet")
@@ -133,14 +134,12 @@ def _jsonl_file(path: Path) -> Iterator[str]:
 
 
 def _parquet_file(path: Path) -> Iterator[str]:
-    try:
+    with refusing_damage(path, CorpusError):
         file = pq.ParquetFile(path)
-    except (OSError, ValueError):
-        raise CorpusError(f"{path.name} is not a Parquet file; check how it was written.") from None
-    if "text" not in file.schema_arrow.names:
-        raise CorpusError(f'{path.name} has no "text" column; rename the column that holds the text.')
-    for batch in file.iter_batches(columns=["text"], batch_size=1024):
-        yield from (str(text) for text in batch.column(0).to_pylist() if text is not None)
+        if "text" not in file.schema_arrow.names:
+            raise CorpusError(f'{path.name} has no "text" column; rename the column that holds the text.')
+        for batch in file.iter_batches(columns=["text"], batch_size=1024):
+            yield from (str(text) for text in batch.column(0).to_pylist() if text is not None)
 
 
 def _hub(name: str) -> Iterator[Document]:

@@ -4,6 +4,8 @@ Every refusal is a ValueError with one sentence that says what to do.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.special import log_softmax
+
+from data.parquet import refusing_damage
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -72,9 +76,9 @@ class FeatureTable:
 
 def check_features(path: str | Path) -> None:
     """Look at a Parquet file's columns and labels, not at its features. Raises ValueError."""
-    file = _opened(path)
-    _feature_columns(file)
-    _labels(file)
+    with _opened(path) as file:
+        _feature_columns(file)
+        _labels(file)
 
 
 def read_features(path: str | Path, most_rows: int, rng: np.random.Generator) -> FeatureTable:
@@ -84,24 +88,23 @@ def read_features(path: str | Path, most_rows: int, rng: np.random.Generator) ->
     classes kept in proportion. Features are read batch by batch, so that memory holds only the rows that are kept.
     Raises ValueError for a file that cannot be used, naming the column or the class at fault.
     """
-    file = _opened(path)
-    columns = _feature_columns(file)
-    labels, names = _labels(file)
-    known = np.flatnonzero(labels >= 0)
-    kept = known if len(known) <= most_rows else _thinned(labels, known, most_rows, rng)
-    features = _read(file, columns, kept)
-    split = _split(file, labels, kept, names)
+    with _opened(path) as file:
+        columns = _feature_columns(file)
+        labels, names = _labels(file)
+        known = np.flatnonzero(labels >= 0)
+        kept = known if len(known) <= most_rows else _thinned(labels, known, most_rows, rng)
+        features = _read(file, columns, kept)
+        split = _split(file, labels, kept, names)
     return FeatureTable(features, labels[kept], names, split, len(labels), len(labels) - len(known))
 
 
-def _opened(path: str | Path) -> pq.ParquetFile:
+@contextmanager
+def _opened(path: str | Path) -> Iterator[pq.ParquetFile]:
     file = Path(path).expanduser()
     if not file.is_file():
         raise ValueError(f"{file} is not a file; give the path of a Parquet table.")
-    try:
-        return pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{file.name} cannot be read as Parquet ({error}); write it again.") from None
+    with refusing_damage(file), pq.ParquetFile(file) as table:
+        yield table
 
 
 def _feature_columns(file: pq.ParquetFile) -> list[str]:

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
+from data.parquet import refusing_damage
+
 MAX_BYTES = 200_000_000
 MAX_CELLS = 50_000_000
 MIN_ROWS = 100
@@ -110,10 +112,8 @@ def _file(path: str | Path) -> Path:
 
 
 def _parquet(file: Path) -> pq.ParquetFile:
-    try:
+    with refusing_damage(file):
         table = pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{file.name} cannot be read as Parquet ({error}); write it again.") from None
     cells = table.metadata.num_rows * table.metadata.num_columns
     if cells > MAX_CELLS:
         raise ValueError(
@@ -137,7 +137,8 @@ def _checked_names(names: Sequence[str], file: Path) -> list[str]:
 
 def _raw(file: Path, wanted: list[str]) -> pd.DataFrame:
     if file.suffix.lower() == ".parquet":
-        return _parquet(file).read(columns=wanted).to_pandas()
+        with refusing_damage(file):
+            return _parquet(file).read(columns=wanted).to_pandas()
     wanted_only = arrow_csv.ConvertOptions(include_columns=wanted, strings_can_be_null=True)
     try:
         return arrow_csv.read_csv(file, parse_options=QUOTED, convert_options=wanted_only).to_pandas()

@@ -1,6 +1,7 @@
 """The engine's HTTP API on loopback; every call but /health needs the token. `python -m engine.server`."""
 
 import argparse
+import errno
 import fcntl
 import io
 import os
@@ -53,6 +54,7 @@ from engine.warm_child import WarmChild
 ARROW = "application/vnd.apache.arrow.stream"
 LOG_TAIL = 20_000
 LONGEST = 1_000  # characters of a refusal
+UNUSABLE_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -185,11 +187,11 @@ def _handle_errors(app: FastAPI) -> None:
         return JSONResponse({"detail": one_line(str(error), LONGEST), "field": error.field}, 422)
 
     @app.exception_handler(OSError)
-    @app.exception_handler(pa.ArrowException)
-    def unreadable(request: Request, error: Exception) -> JSONResponse:
-        """A file named in a request, or a disk, that cannot be read or written."""
-        told = one_line(str(error), LONGEST).rstrip(".")
-        return JSONResponse({"detail": f"file: it cannot be read or written ({told}).", "field": "file"}, 422)
+    def unreadable(request: Request, error: OSError) -> JSONResponse:
+        """A path of the request that cannot be opened, or a disk that fails."""
+        told = one_line(error.strerror or str(error), LONGEST).rstrip(".")
+        detail = f"file: it cannot be read or written ({told})."
+        return JSONResponse({"detail": detail, "field": "file"}, 422 if error.errno in UNUSABLE_PATH else 500)
 
     @app.exception_handler(RequestValidationError)
     def malformed(request: Request, error: RequestValidationError) -> JSONResponse:

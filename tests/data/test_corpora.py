@@ -133,7 +133,7 @@ def test_bad_bytes_do_not_end_the_stream(tmp_path: Path) -> None:
     [
         ("a.jsonl", b'{"text": "good enough to be read first"}\n{"body": 1}\n', 'line 2 .* "text" field'),
         ("a.jsonl", b"not json\n", "line 1"),
-        ("a.parquet", b"not parquet", "is not a Parquet file"),
+        ("a.parquet", b"not parquet", "cannot be read as Parquet"),
         ("a.csv", b"text\nhello", "holds no .txt, .jsonl or .parquet file"),
     ],
 )
