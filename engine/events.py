@@ -1,6 +1,7 @@
 """Reading events.jsonl by byte cursor, and thinning what a page gets."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ def read_events(path: Path, cursor: int) -> tuple[list[dict[str, Any]], int]:
     if not path.exists():
         return [], cursor
     with path.open("rb") as file:
+        cursor = min(cursor, file.seek(0, os.SEEK_END))
         file.seek(cursor)
         data = file.read()
     complete = data[: data.rfind(b"\n") + 1]

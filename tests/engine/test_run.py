@@ -102,3 +102,9 @@ def test_progress_extrapolates_the_remaining_time(run: Run) -> None:
     run.progress(10, 10, "training")
     last = json.loads((run.directory / "events.jsonl").read_text().splitlines()[-1])
     assert last["eta_s"] == 0
+
+
+def test_events_beyond_the_end_are_none_and_the_cursor_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"kind": "log"}\n')
+    assert read_events(path, 10**30) == ([], path.stat().st_size)
