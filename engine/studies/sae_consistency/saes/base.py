@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analyses.streams import stream_seed
 from engine.studies.sae_consistency.config import Config
-from engine.studies.sae_consistency.saes.code import Code
+from engine.studies.sae_consistency.saes.code import Code, product
 
 SOFT_FROZEN_COSINE = 0.8
 CHUNK = 512
@@ -130,7 +130,7 @@ class Sae(ABC):
     def pre_activations(self, centred: Tensor) -> Tensor:
         """(…, B, d_sae); of one SAE in a buffer that the next call overwrites."""
         if self.stacked:
-            return torch.baddbmm(self.b_enc.unsqueeze(-2), centred, self.encoder.mT)
+            return product(centred, self.encoder.mT, self.b_enc)
         out = _scratch(len(centred), self.config.d_sae, centred.device)
         return torch.addmm(self.b_enc, centred, self.encoder.T, out=out)
 
@@ -178,7 +178,7 @@ class Sae(ABC):
         sums = p.code.over_vectors(d_pre)
         self.encoder.grad = p.code.transposed(d_pre, p.centred)
         self.b_enc.grad = sums if d_gate is None else p.code.over_vectors(d_gate)
-        self.b_dec.grad = p.d_bias - (sums.unsqueeze(-2) @ self.encoder).squeeze(-2)
+        self.b_dec.grad = p.d_bias - product(sums.unsqueeze(-2), self.encoder).squeeze(-2)
 
     def _regularise(self, number: int) -> None:
         """Weight decay, decoder orthogonality, and no decoder gradient along a row of fixed norm."""

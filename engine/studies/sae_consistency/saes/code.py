@@ -74,6 +74,20 @@ class Code(ABC):
         """Values as a (…, B, d_sae) array."""
 
 
+def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """a @ b (+ `bias` in every row), of one seed or of stacked ones.
+
+    A processor multiplies stacked seeds one by one: some give a batched product other bits than a single one, and a seed
+    must not depend on its companions.
+    """
+    if a.dim() == 3 and a.device.type == "cpu":
+        biases = [None] * len(a) if bias is None else bias
+        return torch.stack([product(*parts) for parts in zip(a, b, biases, strict=True)])
+    if bias is None:
+        return a @ b
+    return torch.addmm(bias, a, b) if a.dim() == 2 else torch.baddbmm(bias.unsqueeze(-2), a, b)
+
+
 @dataclass(frozen=True)
 class DenseCode(Code):
     """`mask` (…, B, d_sae)."""
@@ -90,13 +104,13 @@ class DenseCode(Code):
         return vector.unsqueeze(-1) * self.mask
 
     def decode(self, values: Tensor, matrix: Tensor) -> Tensor:
-        return values @ matrix
+        return product(values, matrix)
 
     def dots(self, vectors: Tensor, matrix: Tensor) -> Tensor:
-        return (vectors @ matrix.mT).mul_(self.mask)
+        return product(vectors, matrix.mT).mul_(self.mask)
 
     def transposed(self, values: Tensor, vectors: Tensor) -> Tensor:
-        return values.mT @ vectors
+        return product(values.mT, vectors)
 
     def over_vectors(self, values: Tensor) -> Tensor:
         return values.sum(dim=-2)
