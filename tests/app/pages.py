@@ -71,5 +71,6 @@ def array(values: Any) -> np.ndarray:
 
 
 def labels(page: AppTest) -> list[str]:
-    """Of the buttons of the page itself, those of the sidebar left out."""
-    return [button.label for button in page.main.button]
+    """Of the buttons of the page and its dialogs, those of the sidebar left out."""
+    frame = {button.proto.id for button in page.sidebar.button}
+    return [button.label for button in page.button if button.proto.id not in frame]

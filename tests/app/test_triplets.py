@@ -204,7 +204,7 @@ class TestReviewing:
         assert opened(page) == "2"
 
     def test_every_act_has_a_key(self, shown: AppTest) -> None:
-        keys = {button.label: button.proto.shortcut for button in shown.button if button.proto.shortcut}
+        keys = {button.label: button.proto.shortcut for button in shown.main.button if button.proto.shortcut}
         assert keys == {
             "Keep": "k",
             "Reject": "x",

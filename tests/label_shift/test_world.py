@@ -35,10 +35,10 @@ def digits() -> Source:
     return Source({PIXELS: pixels}, labels, tuple(map(str, range(10))))
 
 
-def played(source: Source, arms: tuple[str, ...], **changes: Any) -> Deployment:
+def played(source: Source, arms: tuple[str, ...], seed: int = 3, **changes: Any) -> Deployment:
     """A seed of the standard preset with some of its arms."""
     config = Config(fine_tune=False, decisions=0, **changes)
-    deployment = Deployment(config, source, 5, 3)
+    deployment = Deployment(config, source, 5, seed)
     deployment.trajectories = {arm: deployment.trajectories[arm] for arm in arms}
     for _ in range(config.all_rounds):
         deployment.step()
@@ -51,8 +51,9 @@ def own(digits: Source) -> Deployment:
 
 
 @pytest.fixture(scope="module")
-def mixed(digits: Source) -> Deployment:
-    return played(digits, (TAU, ADAPTER), swap_rounds=0, mechanism="mixed")
+def mixed(digits: Source) -> list[Deployment]:
+    """Three seeds: the adapter's forecast error differs between them by four times."""
+    return [played(digits, (TAU, ADAPTER), seed, swap_rounds=0, mechanism="mixed") for seed in range(3)]
 
 
 def excess(deployment: Deployment, arm: str, first: int = 100, last: int = 200) -> float:
@@ -73,10 +74,11 @@ class TestWholeDeployment:
         assert excess(own, ORACLE) == 0
 
     def test_one_parameter_is_enough_under_eq_6_and_not_where_classes_are_mixed(
-        self, own: Deployment, mixed: Deployment
+        self, own: Deployment, mixed: list[Deployment]
     ) -> None:
         assert error(own, TAU) < 0.02
-        assert error(mixed, ADAPTER) < 0.02 and error(mixed, TAU) > 0.2
+        assert np.mean([error(one, ADAPTER) for one in mixed]) < 0.02
+        assert min(error(one, TAU) for one in mixed) > 0.2
 
     def test_persistence_is_worse_than_nothing(self, own: Deployment) -> None:
         """The loop oscillates: the class that was met becomes easy, and the mass moves on."""

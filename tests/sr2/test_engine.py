@@ -10,7 +10,7 @@ import pytest
 from data.files import read_json
 from engine.client import Client
 from engine.transport import EngineError
-from tests.sr2.test_training import TINY, digests, finished
+from tests.sr2.test_training import TINY, finished, results
 
 LONG = {**TINY, "n_steps": 150, "checkpoint_every": 25}
 
@@ -27,7 +27,7 @@ def test_killed_it_resumes_to_identical_bytes_and_solves_puzzles(engine: Client,
     assert engine.wait(run_id)["state"] == "interrupted"
     engine.resume(run_id)
     assert engine.wait(run_id)["state"] == "done"
-    assert digests(home / "runs" / run_id) == digests(finished(tmp_path / "fresh", [0, 1], **LONG))
+    assert results(home / "runs" / run_id) == results(finished(tmp_path / "fresh", [0, 1], **LONG))
 
     given = engine.table(run_id, "sr2_puzzles")["given"][0].as_py()
     found = engine.solve_puzzle(run_id, 1, given, blocks=4)
