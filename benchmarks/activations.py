@@ -6,6 +6,8 @@ and writes hashed shards to disk; sae-lens mixes within a buffer in memory and k
 only computes, which makes it the ceiling.
 
     python benchmarks/activations.py --tokens 20000 --hook-point blocks.5.hook_out --json out.json
+
+`--device cuda` reads on a GPU, in bfloat16 on every side.
 """
 
 import argparse
@@ -45,7 +47,7 @@ def texts(n_tokens: int) -> list[str]:
     return [row.text for row in islice(corpora.documents(corpora.ENGLISH_MIX), n_tokens // 25 + 2_000)]
 
 
-def concordance(hook_point: str, n_tokens: int) -> Measured:
+def concordance(hook_point: str, n_tokens: int, device: str) -> Measured:
     from data.files import write_json
     from engine import collecting
     from engine.activations import open_activations
@@ -53,18 +55,18 @@ def concordance(hook_point: str, n_tokens: int) -> Measured:
     from engine.run import Run
     from engine.studies.sae_consistency.config import Config
 
-    model = load(BUNDLED, "cpu")
+    model = load(BUNDLED, device)
     collecting.load = lambda name, device: model
     with tempfile.TemporaryDirectory() as home:
         os.environ["CONCORDANCE_HOME"] = home
         write_json(Path(home) / "config.json", {"id": "b", "study": "b", "seeds": [0], "data_seed": 0})
         config = Config(hook_point=hook_point, n_tokens=n_tokens, context_size=CONTEXT)
         clock = Clock()
-        found = open_activations(Run(Path(home), config))
+        found = open_activations(Run(Path(home), config, device))
         return found.manifest["counts"]["read"], *clock.read()
 
 
-def sae_lens(hook_point: str, n_tokens: int) -> Measured:
+def sae_lens(hook_point: str, n_tokens: int, device: str) -> Measured:
     import torch
     from datasets import Dataset
     from sae_lens import ActivationsStore
@@ -72,7 +74,8 @@ def sae_lens(hook_point: str, n_tokens: int) -> Measured:
 
     from engine.language_model import prepare_bundled
 
-    model = SAETransformerBridge.boot_transformers(str(prepare_bundled()), device="cpu", dtype=torch.float32)
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    model = SAETransformerBridge.boot_transformers(str(prepare_bundled()), device=device, dtype=dtype)
     dataset = Dataset.from_dict({"text": texts(n_tokens)})
     clock = Clock()
     store = ActivationsStore(
@@ -89,7 +92,7 @@ def sae_lens(hook_point: str, n_tokens: int) -> Measured:
         train_batch_size_tokens=1024,
         prepend_bos=False,
         normalize_activations="none",
-        device=torch.device("cpu"),
+        device=torch.device(device),
         dtype="float32",
         sequence_separator_token=0,
     )
@@ -107,14 +110,15 @@ def sae_lens(hook_point: str, n_tokens: int) -> Measured:
     return read, *clock.read()
 
 
-def transformers(hook_point: str, n_tokens: int) -> Measured:
+def transformers(hook_point: str, n_tokens: int, device: str) -> Measured:
     import torch
     from transformers import AutoTokenizer, LlamaForCausalLM
 
     from engine.language_model import prepare_bundled
 
     folder = prepare_bundled()
-    model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval().model
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=dtype).eval().to(device).model
     model.layers, model.norm = model.layers[: int(hook_point.split(".")[1]) + 1], torch.nn.Identity()
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     documents = texts(n_tokens)
@@ -124,12 +128,14 @@ def transformers(hook_point: str, n_tokens: int) -> Measured:
     read = 0
     with torch.inference_mode():
         while read < n_tokens:
-            model(torch.tensor(ids[read : read + step]).reshape(-1, CONTEXT), use_cache=False)
+            model(torch.tensor(ids[read : read + step], device=device).reshape(-1, CONTEXT), use_cache=False)
             read += step
+    if device == "cuda":
+        torch.cuda.synchronize()
     return read, *clock.read()
 
 
-def measure(side: str, hook_point: str, n_tokens: int, threads: int) -> dict[str, Any]:
+def measure(side: str, hook_point: str, n_tokens: int, threads: int, device: str) -> dict[str, Any]:
     """One side, in this process."""
     import torch
 
@@ -138,11 +144,12 @@ def measure(side: str, hook_point: str, n_tokens: int, threads: int) -> dict[str
         "concordance": concordance,
         "sae-lens": sae_lens,
         "transformers": transformers,
-    }[side](hook_point, n_tokens)
+    }[side](hook_point, n_tokens, device)
     return {
         "side": side,
         "hook_point": hook_point,
         "threads": threads,
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "tokens": read,
         "seconds": round(seconds, 2),
         "tokens_per_second": round(read / seconds, 1),
@@ -151,7 +158,7 @@ def measure(side: str, hook_point: str, n_tokens: int, threads: int) -> dict[str
     }
 
 
-def in_child(side: str, hook_point: str, n_tokens: int, threads: int) -> dict[str, Any]:
+def in_child(side: str, hook_point: str, n_tokens: int, threads: int, device: str) -> dict[str, Any]:
     environment = os.environ | {
         "WANDB_MODE": "disabled",
         "HF_HUB_OFFLINE": "1",
@@ -167,7 +174,7 @@ def in_child(side: str, hook_point: str, n_tokens: int, threads: int) -> dict[st
         "--tokens",
         str(n_tokens),
     ]
-    command += ["--threads", str(threads)]
+    command += ["--threads", str(threads), "--device", device]
     load_before = os.getloadavg()[0]
     found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if found.returncode:
@@ -181,15 +188,18 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=int, default=20_000)
     parser.add_argument("--hook-point", action="append", help="may be given several times")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=Path, help="also write the result here")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     hook_points = options.hook_point or ["blocks.5.hook_out", "blocks.11.hook_out"]
     if options.side:
-        print(json.dumps(measure(options.side, hook_points[0], options.tokens, options.threads)))
+        sizes = options.tokens, options.threads, options.device
+        print(json.dumps(measure(options.side, hook_points[0], *sizes)))
         return
-    rows = [in_child(side, hook, options.tokens, options.threads) for hook in hook_points for side in SIDES]
+    sizes = options.tokens, options.threads, options.device
+    rows = [in_child(side, hook, *sizes) for hook in hook_points for side in SIDES]
     for row in rows:
         print(
             f"{row['hook_point']:20} {row['side']:14} {row['tokens_per_second']:8.0f} tokens/s "

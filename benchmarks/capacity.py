@@ -29,9 +29,11 @@ def measure(d_in: int, d_sae: int, batch: int, architecture: str, steps: int) ->
         (trainer,) = make_trainers(config, x, [0], [0], torch.zeros(d_in, device=device))
         for step in range(2):
             trainer.step(x, step, 1e-4)
+        _wait(device)
         start = time.perf_counter()
         for step in range(2, 2 + steps):
             trainer.step(x, step, 1e-4)
+        _wait(device)
         seconds = time.perf_counter() - start
     used = torch.cuda.max_memory_allocated() if device == "cuda" else _resident()
     return {
@@ -41,6 +43,13 @@ def measure(d_in: int, d_sae: int, batch: int, architecture: str, steps: int) ->
         "memory_bytes": used,
         "model_bytes": sum(value.nbytes for value in trainer.tensors().values()),
     }
+
+
+def _wait(device: str) -> None:
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def _resident() -> int:

@@ -107,8 +107,8 @@ class Run:
         for old in sorted(folder.parent.glob("step-*"))[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(old)
 
-    def restore(self) -> tuple[int, dict[str, "torch.Tensor"], dict[str, Any]] | None:
-        """The newest checkpoint whose hashes hold: (step, tensors, state), or None."""
+    def restore(self, device: str = "cpu") -> tuple[int, dict[str, "torch.Tensor"], dict[str, Any]] | None:
+        """The newest checkpoint whose hashes hold: (step, tensors on `device`, state), or None."""
         from safetensors.torch import load_file
 
         for folder in sorted((self.directory / "checkpoints").glob("step-*"), reverse=True):
@@ -118,7 +118,7 @@ class Run:
             state = read_json(folder / "state.json")
             step = state.pop("step")
             self.message(f"Resuming from step {step:,}.")
-            return step, load_file(folder / "tensors.safetensors", device=self.device), state
+            return step, load_file(folder / "tensors.safetensors", device=device), state
         return None
 
     def write_table(self, name: str, table: pa.Table) -> None:

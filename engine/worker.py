@@ -44,7 +44,7 @@ def main() -> int:
     for run in runs[1:]:
         run.message(f"Trained together with run {runs[0].id}, whose log holds the worker's output.")
     try:
-        device = _prepare_torch()
+        device = prepare_torch()
         for run in runs:
             run.device = device
         study.train_together(runs)
@@ -103,13 +103,19 @@ def _out_of_memory(run: Run) -> str:
     return memory.ran_out(JOBS[run.study], run.config, run.seeds, size, what)
 
 
-def _prepare_torch() -> str:
+def prepare_torch() -> str:
+    """The device to train on, with torch set to this process's threads and to kernels that repeat their bits."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
     threads = os.environ.get("CONCORDANCE_THREADS") or len(os.sched_getaffinity(0))
     torch.set_num_threads(max(1, int(threads)))
     torch.use_deterministic_algorithms(True, warn_only=True)
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if not torch.cuda.is_available():
+        return "cpu"
+    for fused in ("flash", "mem_efficient", "cudnn"):  # their backward passes add up in no fixed order
+        getattr(torch.backends.cuda, f"enable_{fused}_sdp")(False)
+    return "cuda"
 
 
 if __name__ == "__main__":

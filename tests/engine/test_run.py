@@ -45,6 +45,13 @@ def test_damaged_checkpoint_falls_back_to_the_previous(run: Run, damage: str) ->
     assert any("damaged" in text for text in messages)
 
 
+def test_a_study_that_trains_on_the_processor_resumes_there_beside_a_gpu(run: Run) -> None:
+    run.device = "cuda"
+    run.checkpoint(10, {"w": torch.ones(3)}, {})
+    restored = run.restore()
+    assert restored is not None and restored[1]["w"].device.type == "cpu"
+
+
 def test_no_checkpoint_is_none(run: Run) -> None:
     assert run.restore() is None
 

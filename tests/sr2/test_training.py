@@ -12,6 +12,7 @@ import pytest
 from data.files import write_json
 from engine import schema
 from engine.errors import UserError
+from engine.events import read_events
 from engine.run import Run, Stopped
 from engine.studies.sr2 import Sr2
 from engine.studies.sr2.config import Config
@@ -193,3 +194,18 @@ def test_a_run_that_fails_leaves_the_others_of_its_launch_going_on(tmp_path: Pat
     train([impossible, good], lambda run: run.finish())
     assert impossible.ended and not (tmp_path / "bad" / "manifest.json").exists()
     assert (tmp_path / "good" / "manifest.json").exists()
+
+
+def test_bfloat16_trains_close_to_float32_and_is_a_run_of_its_own(tmp_path: Path) -> None:
+    """The same puzzles and starting weights; products in bfloat16 keep about three digits."""
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        folder = finished(tmp_path / precision, [0], precision=precision, n_steps=6)
+        rows = [
+            row
+            for row in read_events(folder / "events.jsonl", 0)[0]
+            if row["kind"] == "log" and "loss" in row
+        ]
+        losses[precision] = np.array([row["loss"] for row in rows])
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert (losses["bfloat16"] != losses["float32"]).any()

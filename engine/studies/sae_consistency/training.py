@@ -141,7 +141,7 @@ class Training:
         )
 
     def _restore(self) -> int:
-        restored = self.run.restore()
+        restored = self.run.restore(self.run.device)
         if restored is None:
             return 0
         step, tensors, state = restored

@@ -45,7 +45,7 @@ class Session(SeedSession[Learner]):
         self.keep_all()
 
     def _start(self) -> None:
-        restored = self.run.restore()
+        restored = self.run.restore(self.run.device)
         if restored is not None:
             self.checkpoints, tensors, state = restored
             for learner in self.learners:

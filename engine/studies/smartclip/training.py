@@ -38,7 +38,7 @@ class Session(SeedSession[Learner]):
         self.keep_all()
 
     def _start(self) -> None:
-        restored = self.run.restore()
+        restored = self.run.restore(self.run.device)
         for learner in self.learners:
             if restored is not None:
                 self.checkpoints, tensors, state = restored

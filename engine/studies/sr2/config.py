@@ -154,6 +154,12 @@ class Config(StudyConfig):
         default="softmax",
         advanced=True,
     )
+    precision: Literal["float32", "bfloat16"] = form_field(
+        "What products within a block compute in; bfloat16 is for GPUs, a processor is slower with it.",
+        group="Training",
+        default="float32",
+        advanced=True,
+    )
     budget: Literal["compute", "steps"] = form_field(
         "What ends training: a number of floating-point operations, so that models of different cost compare, or of steps.",
         group="Training",

@@ -41,7 +41,7 @@ def rotary_table(cells: int, width: int) -> Tensor:
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Queries or keys (… × cells × heads × width) turned by their cell; plane k holds columns 2k and 2k + 1."""
-    return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * table).flatten(-2)
+    return torch.view_as_real(torch.view_as_complex(x.float().unflatten(-1, (-1, 2))) * table).flatten(-2)
 
 
 class Block(nn.Module):
@@ -51,6 +51,7 @@ class Block(nn.Module):
         super().__init__()
         width = config.d_model
         self.heads, self.rope = config.heads, config.positions != "learned"
+        self.in_bfloat16 = config.precision == "bfloat16"
         self.qkv = linear(3 * width, width, generator)
         self.out = linear(width, width, generator)
         self.up = linear(2 * config.d_inner, width, generator)
@@ -72,10 +73,11 @@ class Block(nn.Module):
         return torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), dim=-1)
 
     def forward(self, z: Tensor) -> Tensor:
-        mixed = F.scaled_dot_product_attention(*self._projected(z))
-        z = rms_norm(z + F.linear(mixed.transpose(1, 2).reshape(z.shape), self.out))
-        gate, value = (F.linear(z, part) for part in self.up.chunk(2))
-        return rms_norm(z + F.linear(F.silu(gate) * value, self.down))
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            mixed = F.scaled_dot_product_attention(*self._projected(z))
+            z = rms_norm(z + F.linear(mixed.transpose(1, 2).reshape(z.shape), self.out))
+            gate, value = (F.linear(z, part) for part in self.up.chunk(2))
+            return rms_norm(z + F.linear(F.silu(gate) * value, self.down))
 
 
 class Embedding(nn.Module):

@@ -42,6 +42,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "recurrences": 16,
         "positions": "rope",
         "loss": "stablemax",
+        "precision": "bfloat16",
         "budget": "steps",
         "n_steps": 78_125,
         "batch_size": 768,

@@ -128,7 +128,7 @@ class Training:
         self.run.checkpoint(self.step, tensors, {"seeds": state, "validations": self.validations})
 
     def _restore(self) -> None:
-        restored = self.run.restore()
+        restored = self.run.restore(self.run.device)
         if restored is None:
             return
         _, tensors, state = restored

@@ -39,7 +39,7 @@ class Session(SeedSession[Learner]):
         for sentence in self.material.skipped[:SKIPPED_SHOWN]:
             run.message(f"Skipped: {sentence}")
         self.tower: dict[str, Tensor] = {}
-        restored = run.restore()
+        restored = run.restore(run.device)
         tensors: Mapping[str, Tensor] = {}
         states: Mapping[str, Any] = {}
         if restored is not None:
