@@ -73,6 +73,8 @@ class SeedLearner(Protocol):
 
     def state(self) -> dict[str, Any]: ...
 
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None: ...
+
 
 Learner = TypeVar("Learner", bound=SeedLearner)
 
@@ -95,6 +97,16 @@ class SeedSession(Generic[Learner]):
     def log(self, step: int, seed: int, **values: float) -> None:
         with self.lock:
             self.run.log(step, seed, **values)
+
+    def resume(self, device: str = "cpu") -> bool:
+        """Bring every learner to where the newest checkpoint has it; whether there is one."""
+        restored = self.run.restore(device)
+        if restored is None:
+            return False
+        self.checkpoints, tensors, states = restored
+        for learner in self.learners:
+            learner.restore(tensors, states[str(learner.seed)])
+        return True
 
     def keep_all(self) -> None:
         self.kept = {one.seed: (one.tensors(), deepcopy(one.state())) for one in self.learners}

@@ -34,11 +34,7 @@ class Session(SeedSession[Learner]):
         self.learners = [
             Learner(self.config, sources[seed], seed, run.data_seed, self.log) for seed in run.seeds
         ]
-        restored = run.restore()
-        if restored is not None:
-            self.checkpoints, tensors, state = restored
-            for learner in self.learners:
-                learner.restore(tensors, state[str(learner.seed)])
+        self.resume()
         self.keep_all()
 
     def _sources(self) -> dict[int, Source]:

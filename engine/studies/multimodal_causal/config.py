@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from engine.studies.base import ConfigError, StudyConfig, form_field
+from engine.studies.base import ConfigError, Numbers, StudyConfig, form_field
 
 WORLD: dict[str, Any] = {"source": "world"}
 TABLE: dict[str, Any] = {"source": "table"}
@@ -142,7 +142,7 @@ class Config(StudyConfig):
     within_edges: bool = form_field(
         "Allow edges between latents of one modality as well.", group="Model", default=False, advanced=True
     )
-    lambda_grid: tuple[float, ...] = form_field(
+    lambda_grid: Numbers = form_field(
         "Weights of the sparsity to try beside 0. Each proposes a graph, which is fitted again without the penalty; the "
         "largest weight is used that keeps 90 % of the best graph's gain in held-out log-likelihood over no edges. The truth "
         "is never asked.",
@@ -224,11 +224,6 @@ class Config(StudyConfig):
         advanced=True,
         ge=1,
     )
-
-    @field_validator("lambda_grid", mode="before")
-    @classmethod
-    def _numbers(cls, value: Any) -> Any:
-        return [part for part in value.replace(",", " ").split()] if isinstance(value, str) else value
 
     @field_validator("lambda_grid")
     @classmethod

@@ -1,8 +1,7 @@
 """Training SAEs on one stream: the seeds of a run, and the runs of a launch, see identical batches."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -20,6 +19,7 @@ from engine.studies.sae_consistency.saes import Sae, geometric_median
 from engine.studies.sae_consistency.source import BatchOrder, Source, open_source, source_key
 from engine.studies.sae_consistency.start import starting_tensors
 from engine.studies.sae_consistency.trainer import Trainer, make_trainers
+from engine.studies.seeds import surviving
 
 BIAS_SAMPLE = 8192
 LOGGED_POINTS = 200
@@ -180,17 +180,6 @@ def _each(runs: Sequence[Run], action: Callable[[Run], Training]) -> list[Traini
         with surviving(run, alone=len(runs) == 1):
             found.append(action(run))
     return found
-
-
-@contextmanager
-def surviving(run: Run, alone: bool) -> Iterator[None]:
-    """Let a bad setting fail its run only, where others go on."""
-    try:
-        yield
-    except UserError as error:
-        if alone:
-            raise
-        run.end("failed", str(error))
 
 
 def step_together(trainings: Sequence[Training]) -> bool:

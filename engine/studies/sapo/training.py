@@ -45,15 +45,11 @@ class Session(SeedSession[Learner]):
         self.keep_all()
 
     def _start(self) -> None:
-        restored = self.run.restore(self.run.device)
-        if restored is not None:
-            self.checkpoints, tensors, state = restored
-            for learner in self.learners:
-                learner.restore(tensors, state[str(learner.seed)])
-        elif not self.config.trains_base:
-            for learner in self.learners:
-                named = self.config.start_from
-                learner.start_from(base_tensors(self.config, learner.seed) if named else None)
+        if self.resume(self.run.device) or self.config.trains_base:
+            return
+        for learner in self.learners:
+            named = self.config.start_from
+            learner.start_from(base_tensors(self.config, learner.seed) if named else None)
 
     def to_its_end(self, learner: Learner) -> None:
         """A checkpoint after every `checkpoint_every` units of work, however long they take."""

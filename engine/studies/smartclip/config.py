@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import field_validator, model_validator
 
 from data.scenes import NAMES
-from engine.studies.base import ConfigError, StudyConfig, form_field
+from engine.studies.base import ConfigError, Numbers, StudyConfig, form_field
 
 BASELINES = ("clip_short", "clip_long", "long_clip")
 VARIANTS = ("no_sparsity", "naive_negatives", "soft_mask", "random_mask")
@@ -169,7 +169,7 @@ class Config(StudyConfig):
         ge=0,
         le=10_000,
     )
-    lambda_sweep: tuple[float, ...] = form_field(
+    lambda_sweep: Numbers = form_field(
         "More weights of sparsity, an arm each; empty for none.", group="Arms", default=(2.0, 10.0, 40.0)
     )
     lambda_align: float = form_field(
@@ -253,11 +253,6 @@ class Config(StudyConfig):
             return float(arm.removeprefix("lambda_"))
         return {"smartclip": self.lambda_sparse, "naive_negatives": self.lambda_sparse, "soft_mask": self.lambda_sparse,
                 "no_sparsity": 0.0}.get(arm)  # fmt: skip
-
-    @field_validator("lambda_sweep", mode="before")
-    @classmethod
-    def _numbers(cls, value: Any) -> Any:
-        return [part for part in value.replace(",", " ").split()] if isinstance(value, str) else value
 
     @field_validator("lambda_sweep")
     @classmethod

@@ -38,15 +38,11 @@ class Session(SeedSession[Learner]):
         self.keep_all()
 
     def _start(self) -> None:
-        restored = self.run.restore(self.run.device)
+        if self.resume(self.run.device) or self.config.trains_clip:
+            return
         for learner in self.learners:
-            if restored is not None:
-                self.checkpoints, tensors, state = restored
-                learner.restore(tensors, state[str(learner.seed)])
-            elif not self.config.trains_clip:
-                learner.start_from(
-                    base_tensors(self.config, learner.seed) if self.config.start_from else None
-                )
+            named = self.config.start_from
+            learner.start_from(base_tensors(self.config, learner.seed) if named else None)
 
     def evaluate(self) -> dict[tuple[int, str], Evaluation]:
         """Every arm's evaluation, by seed and arm. Raises Stopped between two of them; they are then made anew."""

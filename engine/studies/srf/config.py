@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from engine.studies.base import ConfigError, StudyConfig, form_field
+from engine.studies.base import ConfigError, Numbers, StudyConfig, form_field
 
 ARMS = ("base", "random", "no_filter", "triangle", "triangle_tied", "confidence", "oracle", "recap", "bottom")
 LATER_ARMS = ("random", "triangle", "triangle_tied")
@@ -116,7 +116,7 @@ class Config(StudyConfig):
         only_if={**SMALL, "start": "none"},
         ge=1,
     )
-    task_shares: tuple[float, ...] = form_field(
+    task_shares: Numbers = form_field(
         "Shares of the labelled pairs that multi-task tuning turns into I→QA, IA→Q and IQ→A.",
         group="Generator",
         default=(0.5, 0.2, 0.3),
@@ -164,7 +164,7 @@ class Config(StudyConfig):
         group="Retraining",
         default=",".join(ARMS),
     )
-    sweep: tuple[float, ...] = form_field(
+    sweep: Numbers = form_field(
         "More shares that the run's own filter keeps, an arm each; empty for none.",
         group="Retraining",
         default=(0.05, 0.5, 0.8),
@@ -226,11 +226,6 @@ class Config(StudyConfig):
             return tuple(arm for arm in LATER_ARMS if arm in named | {self.own_arm})
         swept = tuple(f"{self.own_arm}_{100 * share:g}" for share in self.sweep if share != self.keep)
         return (*(arm for arm in ARMS if arm in named | needed), *(swept if named else ()))
-
-    @field_validator("sweep", "task_shares", mode="before")
-    @classmethod
-    def _numbers(cls, value: Any) -> Any:
-        return value.replace(",", " ").split() if isinstance(value, str) else value
 
     @field_validator("sweep")
     @classmethod
