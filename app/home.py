@@ -6,7 +6,7 @@ import streamlit as st
 
 from app.connection import engine_down
 from app.frame import frame
-from app.sign_in import sign_in
+from app.sign_in import admitted, sign_in
 from app.widgets import PAGES
 from engine.client import EngineDown, EngineError
 
@@ -48,6 +48,7 @@ page = st.navigation(
         ],
     },
     expanded=True,
+    position="sidebar" if admitted() else "hidden",
 )
 st.set_page_config(
     page_title=f"{page.title} · Concordance",

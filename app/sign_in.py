@@ -50,6 +50,16 @@ def role_of(claims: Mapping[str, object]) -> str | None:
     return None
 
 
+def admitted() -> bool:
+    """Whether this visitor may see more than the way in."""
+    if not required():
+        return True
+    try:
+        return bool(st.user.to_dict().get("is_logged_in")) and role_of(st.user.to_dict()) is not None
+    except (ValueError, AttributeError, TypeError):
+        return False
+
+
 def sign_in() -> None:
     """First part of every page: goes on only for who may see it, and offers to sign out."""
     if not required():
@@ -59,7 +69,8 @@ def sign_in() -> None:
         st.title("Concordance")
         st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login)
         st.stop()
-    st.sidebar.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)
+    place = st.sidebar if admitted() else st
+    place.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)
     try:
         known = role_of(claims) is not None
     except (ValueError, AttributeError, TypeError):
