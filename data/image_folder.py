@@ -6,6 +6,7 @@ other .json file of the folder. What cannot be used is listed and skipped.
 """
 
 import json
+import os
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ def image_named(folder: Path, entry: Any) -> str:
 def _row(folder: Path, entry: Any) -> FolderRow:
     name = image_named(folder, entry)
     image = (folder / name).resolve()
-    if not image.is_file():
+    if not os.path.isfile(image):
         raise ValueError(f"its image {name[:80]!r} does not exist")
     turns = _turns(entry.get("conversations"))
     captions = _captions(entry) or tuple(

@@ -154,6 +154,7 @@ class TestFolder:
         bad = [
             {"image": "broken.png", "caption": "not an image"},
             {"image": "missing.png", "caption": "gone"},
+            {"image": 300 * "long" + ".png", "caption": "no file system has such a name"},
             {"image": "../outside.png", "caption": "elsewhere"},
             {"image": "1.png", "captions": ["again"]},
             {"id": "x", "image": "2.png", "captions": []},
@@ -171,7 +172,7 @@ class TestFolder:
             "there twice",
             "no JSON object",
             "no readable picture",
-            "line 29",
+            "line 30",
         ):
             assert said in text, said
         assert len(one.skipped) == len(bad)

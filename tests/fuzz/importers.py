@@ -19,6 +19,7 @@ from analyses.graph_files import read_graph
 from data.corpora import CorpusError, documents
 from data.domain_texts import read_texts
 from data.image_folder import open_image, read_folder
+from data.label_shift import read_features
 from data.question_folder import read_question_folder
 from data.sr2.checking import check_puzzle, read_puzzle
 from data.user_tables import read_table
@@ -30,6 +31,7 @@ from engine.plain_text import one_line
 from engine.scheduler import Scheduler
 from engine.store import Store
 from engine.studies.sapo.foreign import read_file
+from tests.fuzz.sae_folders import sae_files
 
 LONGEST = 1_000
 
@@ -50,6 +52,12 @@ def _parquet(**columns: list) -> bytes:
 
 def _jsonl(*rows: dict) -> bytes:
     return "\n".join(json.dumps(row) for row in rows).encode()
+
+
+def _features() -> bytes:
+    """120 rows of three classes."""
+    columns = {f"f{i}": np.random.default_rng(i).normal(size=120).tolist() for i in range(3)}
+    return _parquet(label=["abc"[row % 3] for row in range(120)], **columns)
 
 
 def _picture() -> bytes:
@@ -140,6 +148,8 @@ IMPORTERS = {
     ),
     "picture.png": Importer("picture.png", lambda path: open_image(path, 8), (_picture(),)),
     "bundle.zip": Importer("bundle.zip", take_bundle, (_bundle(),)),
+    "features.parquet": Importer("features.parquet", lambda path: read_features(path, 100, _random()), (_features(),)),
+    **{which: Importer(name, read, (content,)) for which, (name, read, content) in sae_files().items()},
 }  # fmt: skip
 
 

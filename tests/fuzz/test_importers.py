@@ -48,7 +48,11 @@ def test_a_damaged_file_is_taken_or_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "which", ["table.csv", "graph.csv", "texts.jsonl", "sudoku.txt", "maze.txt", "generations.json"]
-)
+    "which",
+    [
+        "table.csv", "graph.csv", "texts.jsonl", "sudoku.txt", "maze.txt", "generations.json", "features.parquet",
+        "sae-lens/cfg.json", "dictionary_learning/ae.pt", "sparsify/sae.safetensors", "gemma_scope/params.npz",
+    ],
+)  # fmt: skip
 def test_a_sound_file_is_taken(which: str, tmp_path: Path) -> None:
     assert attempt(which, IMPORTERS[which].sound[0], tmp_path)
