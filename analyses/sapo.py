@@ -139,11 +139,11 @@ def _rank_correlation(a: Floats, b: Floats) -> float:
     )
 
 
-_STATEMENT = re.compile(r"((?:[0-9]+|[()+\-*/ ])+)=\s*(-?[0-9]+(?:\.[0-9]+)?)")
+_STATEMENT = re.compile(r"([0-9()+\-*/ ]{1,400}+)=\s*(-?[0-9]+(?:\.[0-9]+)?)")
 
 
 def statements(text: str) -> list[tuple[str, str]]:
-    """Every `expression = number` of a text, LaTeX's × and ÷ read as * and /."""
+    """Every `expression = number` of a text, LaTeX's × and ÷ read as * and /; of a longer expression its last 400 characters."""
     for old, new in ((r"\times", "*"), (r"\cdot", "*"), (r"\div", "/"), ("×", "*"), ("÷", "/"), ("−", "-")):
         text = text.replace(old, new)
     found = [(left.strip(), right) for left, right in _STATEMENT.findall(text)]

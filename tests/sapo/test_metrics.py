@@ -74,3 +74,10 @@ def test_order_agreement_has_a_null() -> None:
 def test_statements_of_a_text() -> None:
     text = r"First 51 - 13 = 38, then 99 \times 2 = 198. So x = 5 and (1+2)*3 = 9"
     assert statements(text) == [("51 - 13", "38"), ("99 * 2", "198"), ("(1+2)*3", "9")]
+
+
+@pytest.mark.timeout(20)
+def test_a_run_of_digits_is_read_in_linear_time() -> None:
+    assert statements("5" * 100_000) == []
+    assert statements("5" * 60 + "-5++2+3") == []
+    assert statements("1+" * 60 + "1=61") == [("1+" * 60 + "1", "61")]
