@@ -135,8 +135,8 @@ def app_on(port: int) -> Iterator[str]:
 
 def train_on(client: Client, stop: Any) -> None:
     """Keep one run training: tours of sr2 with new seeds."""
-    for seed in count(1_000):
-        run = client.submit("sr2", {}, [seed], preset="tour")
+    for seed in count(random.randrange(2**30)):
+        run = client.submit("sr2", {}, [seed], preset="tour")["id"]
         while client.run(run)["state"] in ("queued", "running"):
             if stop.is_set():
                 client.cancel(run)
