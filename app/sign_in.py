@@ -16,6 +16,7 @@ from engine.client import state_dir
 ROLE = "CONCORDANCE_ROLE"
 ROLES = ("launch", "view")
 FILE = "roles.toml"
+UNREADABLE = (ValueError, AttributeError, TypeError)  # what a roles.toml of another form raises
 
 
 def required() -> bool:
@@ -30,11 +31,16 @@ def current_role() -> str:
     """What this session may: launch or view. Ends the page for who has not signed in or has no role."""
     if not required():
         return os.environ.get(ROLE, "launch")
-    claims = st.user.to_dict()
-    role = role_of(claims) if claims.get("is_logged_in") else None
+    role = _role()
     if role is None:
         st.stop()
     return role
+
+
+def _role() -> str | None:
+    """The role of who has signed in; None of nobody. Raises one of UNREADABLE."""
+    claims = st.user.to_dict()
+    return role_of(claims) if claims.get("is_logged_in") else None
 
 
 def role_of(claims: Mapping[str, object]) -> str | None:
@@ -52,11 +58,9 @@ def role_of(claims: Mapping[str, object]) -> str | None:
 
 def admitted() -> bool:
     """Whether this visitor may see more than the way in."""
-    if not required():
-        return True
     try:
-        return bool(st.user.to_dict().get("is_logged_in")) and role_of(st.user.to_dict()) is not None
-    except (ValueError, AttributeError, TypeError):
+        return not required() or _role() is not None
+    except UNREADABLE:
         return False
 
 
@@ -64,20 +68,20 @@ def sign_in() -> None:
     """First part of every page: goes on only for who may see it, and offers to sign out."""
     if not required():
         return
-    claims = st.user.to_dict()
-    if not claims.get("is_logged_in"):
+    if not st.user.to_dict().get("is_logged_in"):
         st.title("Concordance")
         st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login)
         st.stop()
-    place = st.sidebar if admitted() else st
-    place.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)
+    problem = None
     try:
-        known = role_of(claims) is not None
-    except (ValueError, AttributeError, TypeError):
-        st.error(
+        if _role() is None:
+            problem = "Your account has no role here; ask whoever runs this Concordance to add your address."
+    except UNREADABLE:
+        problem = (
             f"{FILE} in the state folder cannot be read; write lists of addresses under view and launch."
         )
-        st.stop()
-    if not known:
-        st.error("Your account has no role here; ask whoever runs this Concordance to add your address.")
+    place = st if problem else st.sidebar
+    place.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)
+    if problem:
+        st.error(problem)
         st.stop()

@@ -14,16 +14,11 @@ import json
 import multiprocessing
 import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +27,14 @@ import numpy as np
 from playwright.async_api import Browser, async_playwright
 
 from engine.client import Client, connect, state_dir
+from tests.app.conftest import FLAGS
+from tests.app.serving import free_port, served
+from tests.app.test_photos import IDLE, PATIENCE
 
 PAGES = (
     "", "consistency", "counterfactuals", "extrapolation", "label-shift", "denoising", "refinement", "triplets", "caption-masks",
     "jobs", "compare", "sql",
 )  # fmt: skip
-IDLE = """() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
-  && document.querySelector('[data-testid=stMain] [data-testid=stHeading]')
-  && !document.querySelector('[data-testid=stSkeleton], [data-stale=true]')"""
-PATIENCE = 300_000  # milliseconds
 Call = tuple[str, str, str, dict[str, Any] | None]
 
 
@@ -108,8 +102,7 @@ async def wander(browser: Browser, app: str, number: int, until: float, reading:
 
 async def read_pages(app: str, sessions: int, seconds: float, reading: float) -> list[float]:
     async with async_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu"]
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         until = time.monotonic() + seconds
         readers = [wander(browser, app, number, until, reading) for number in range(sessions)]
         found = await asyncio.gather(*readers)
@@ -117,24 +110,9 @@ async def read_pages(app: str, sessions: int, seconds: float, reading: float) ->
         return [one for taken in found for one in taken]
 
 
-@contextmanager
-def app_on(port: int) -> Iterator[str]:
-    """`concordance up` until the block ends."""
-    command = [sys.executable, "-m", "engine.cli", "up", "--no-browser", "--port", str(port)]
-    up = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert up.stdout is not None
-    address = f"http://127.0.0.1:{port}"
-    if not any(address in line for line in iter(up.stdout.readline, "")):
-        raise SystemExit("`concordance up` did not start; its message stands above.")
-    try:
-        yield address
-    finally:
-        up.send_signal(signal.SIGINT)
-        up.wait(60)
-
-
-def train_on(client: Client, stop: Any) -> None:
-    """Keep one run training: tours of sr2 with new seeds."""
+def train(stop: Event) -> None:
+    """A process of its own: one run after the other trains, tours of sr2 with new seeds, until told to stop."""
+    client = connect(start=False)
     for seed in count(random.randrange(2**30)):
         run = client.submit("sr2", {}, [seed], preset="tour")["id"]
         while client.run(run)["state"] in ("queued", "running"):
@@ -152,14 +130,11 @@ def shares(taken: list[float]) -> dict[str, float]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     fresh = multiprocessing.get_context("spawn")
-    with app_on(port) as app:
+    with served(free_port()) as app:
         client = connect(start=False)
         stop = fresh.Event()
-        trainer = fresh.Process(target=_train, args=(stop,))
+        trainer = fresh.Process(target=train, args=(stop,))
         trainer.start()
         mine, theirs = fresh.Pipe(duplex=False)
         token = (state_dir() / "token").read_text().strip()
@@ -180,10 +155,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "asked": {name: getattr(options, name) for name in ("sessions", "rate", "seconds", "reading")},
         "cores": len(os.sched_getaffinity(0)),
     }
-
-
-def _train(stop: Any) -> None:
-    train_on(connect(start=False), stop)
 
 
 def main() -> None:

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from data.files import write_json
 from engine.events import read_events
-from engine.run import Run, Stopped
+from engine.run import Run
 from engine.studies import STUDIES
 from engine.worker import prepare_torch
 from tests.conftest import TINY_WORLD
@@ -53,24 +52,7 @@ def device() -> str:
     return prepare_torch()
 
 
-def train(at: Path, study: str, config: dict[str, Any], stop_after_saving: bool) -> int:
-    """Train two seeds to the end, stopped and opened again after every checkpoint where asked; how often it stopped."""
-    here = InProcess(STUDIES[study])
-    for stops in range(200):
-        run = here.open_run(at, config, [0, 1])
-        run.device = "cuda"
-        if stop_after_saving:
-            _stop_after_saving(run)
-        try:
-            STUDIES[study].train(run)
-        except Stopped:
-            continue
-        run.finish()
-        return stops
-    raise AssertionError("it never finished")
-
-
-def _stop_after_saving(run: Run) -> None:
+def stop_after_saving(run: Run) -> None:
     save = run.checkpoint
 
     def checkpoint(*given: Any, **named: Any) -> None:
@@ -82,21 +64,15 @@ def _stop_after_saving(run: Run) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_stopped_run_resumes_to_identical_bytes(name: str, tmp_path: Path) -> None:
-    study, config = name.split()[0], CONFIGS[name]
-    assert train(tmp_path / "whole", study, config, False) == 0
-    assert train(tmp_path / "parts", study, config, True) > 0
+    here, config = InProcess(STUDIES[name.split()[0]], device="cuda"), CONFIGS[name]
+    here.train(tmp_path / "whole", config, [0, 1])
+    assert here.train_held(tmp_path / "parts", config, [0, 1], stop_after_saving) > 0
     assert results(tmp_path / "whole") == results(tmp_path / "parts")
 
 
 def worked(home: Path, name: str, config: dict[str, Any]) -> dict[str, Any]:
     """The last event of a worker that was given this run."""
-    directory = home / "runs" / (name * 12)
-    directory.mkdir(parents=True)
-    made = STUDIES["sr2"].Config(**config).model_dump(mode="json")
-    write_json(
-        directory / "config.json",
-        {"id": directory.name, "study": "sr2", "seeds": [0], "data_seed": 0, "config": made},
-    )
+    directory = InProcess(STUDIES["sr2"]).open_run(home / "runs" / (name * 12), config, [0]).directory
     subprocess.run(
         [sys.executable, "-m", "engine.worker", str(directory)],
         env={**os.environ, "CONCORDANCE_HOME": str(home)},
@@ -109,7 +85,6 @@ def test_memory_that_runs_out_is_told_with_a_batch_that_then_fits(tmp_path: Path
     failed = worked(tmp_path, "a", TOO_LARGE)
     assert failed["state"] == "failed"
     assert "batch_size: memory ran out at batch_size 8,192: the GPU gave it" in failed["error"]
-    print(failed["error"])
     fits = int(
         failed["error"].partition("scaled to this, batch_size ")[2].partition(" fits")[0].replace(",", "")
     )

@@ -19,8 +19,8 @@ def results(folder: Path) -> dict[str, str]:
 class InProcess:
     """Trains `study`; stops fall into reports of progress of its `stages`."""
 
-    def __init__(self, study: Study, stages: tuple[str, ...] = ("training",)) -> None:
-        self.study, self.stages = study, stages
+    def __init__(self, study: Study, stages: tuple[str, ...] = ("training",), device: str = "cpu") -> None:
+        self.study, self.stages, self.device = study, stages, device
 
     def open_run(self, folder: Path, config: dict[str, Any], seeds: list[int]) -> Run:
         """A run whose directory may exist already."""
@@ -28,7 +28,7 @@ class InProcess:
         made = self.study.Config(**config)
         place = {"id": folder.name, "study": self.study.name, "seeds": seeds, "data_seed": 0}
         write_json(folder / "config.json", {**place, "config": made.model_dump(mode="json")})
-        return Run(folder, made)
+        return Run(folder, made, self.device)
 
     def train(self, folder: Path, config: dict[str, Any], seeds: list[int]) -> Path:
         run = self.open_run(folder, config, seeds)
@@ -38,9 +38,19 @@ class InProcess:
 
     def train_with_stops(self, folder: Path, config: dict[str, Any], seeds: list[int], every: int) -> int:
         """Train, asked to stop at every `every`-th report of progress; how often it stopped."""
+
+        def hold(run: Run) -> None:
+            run.progress = self._stopping(run, run.progress, every)  # type: ignore[method-assign]
+
+        return self.train_held(folder, config, seeds, hold)
+
+    def train_held(
+        self, folder: Path, config: dict[str, Any], seeds: list[int], hold: Callable[[Run], None]
+    ) -> int:
+        """Train, the run opened anew whenever it stopped; `hold` makes each one stop. How often it stopped."""
         for stops in range(200):
             run = self.open_run(folder, config, seeds)
-            run.progress = self._stopping(run, run.progress, every)  # type: ignore[method-assign]
+            hold(run)
             try:
                 self.study.train(run)
             except Stopped:

@@ -2,15 +2,13 @@
 
 import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Route, sync_playwright
+
+from tests.app.serving import free_port, served
 
 OFFLINE = Path(__file__).resolve().parents[1] / "offline"
 FLAGS = [
@@ -28,27 +26,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def port() -> int:
     """A free port for the app."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture(scope="module")
 def address(home: Path, port: int) -> Iterator[str]:
     """`concordance up` on that state folder and port."""
     cut = {"PYTHONPATH": str(OFFLINE), "BLOCKED_LOG": str(home / "blocked")}
-    command = [sys.executable, "-m", "engine.cli", "up", "--no-browser", "--port", str(port)]
-    up = subprocess.Popen(
-        command, env={**os.environ, **cut, "CONCORDANCE_HOME": str(home)}, stdout=subprocess.PIPE, text=True
-    )
-    assert up.stdout is not None
-    lines = iter(up.stdout.readline, "")
-    assert any(f"http://127.0.0.1:{port}" in line for line in lines)
     before = os.environ.get("CONCORDANCE_HOME")
-    os.environ["CONCORDANCE_HOME"] = str(home)
-    yield f"http://127.0.0.1:{port}"
-    up.send_signal(signal.SIGINT)
-    assert up.wait(30) == 0
+    with served(port, CONCORDANCE_HOME=str(home), **cut) as address:
+        os.environ["CONCORDANCE_HOME"] = str(home)
+        yield address
     if before is None:
         del os.environ["CONCORDANCE_HOME"]
     else:
@@ -73,7 +61,8 @@ def page(not_ours: str) -> Iterator[Page]:
             if re.match(r"(http|ws)://127\.0\.0\.1[:/]|data:|blob:", route.request.url):
                 route.continue_()
             else:
-                outside.extend([] if re.match(not_ours, route.request.url) else [route.request.url])
+                if not re.match(not_ours, route.request.url):
+                    outside.append(route.request.url)
                 route.abort()
 
         page.route("**/*", local_only)

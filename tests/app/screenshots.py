@@ -4,15 +4,13 @@ SAES is a run of sae_consistency on a language model with feature cards, GRAPH o
 standard runs, which take about ten minutes each on two cores (`concordance run … --preset standard --wait`).
 """
 
-import signal
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
 from tests.app.conftest import FLAGS
+from tests.app.serving import free_port, served
 from tests.app.test_photos import until_idle
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -29,26 +27,15 @@ def pages(saes: str, graph: str) -> dict[str, tuple[str, int, int]]:
 
 def main(saes: str, graph: str, folder: Path = DOCS) -> None:
     """Serve the app on a free port, photograph the pages, stop it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "engine.cli", "up", "--no-browser", "--port", str(port)]
-    up = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert up.stdout is not None
-    try:
-        address = next(line for line in up.stdout if f":{port}" in line) and f"http://127.0.0.1:{port}"
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-            page = browser.new_page()
-            for name, (query, width, height) in pages(saes, graph).items():
-                page.set_viewport_size({"width": width, "height": height})
-                page.goto(f"{address}/{query}")
-                until_idle(page)
-                page.screenshot(path=folder / f"{name}.png")
-            browser.close()
-    finally:
-        up.send_signal(signal.SIGINT)
-        up.wait(30)
+    with served(free_port()) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        page = browser.new_page()
+        for name, (query, width, height) in pages(saes, graph).items():
+            page.set_viewport_size({"width": width, "height": height})
+            page.goto(f"{address}/{query}")
+            until_idle(page)
+            page.screenshot(path=folder / f"{name}.png")
+        browser.close()
 
 
 if __name__ == "__main__":
