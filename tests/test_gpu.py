@@ -1,4 +1,4 @@
-"""On a GPU: every study's runs resume to identical bytes, and memory that runs out is told. Skipped where there is none."""
+"""On a GPU: the runs of studies resume to identical bytes, and memory that runs out is told. Skipped where there is none."""
 
 import os
 import subprocess
