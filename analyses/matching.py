@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import betainccinv, stdtrit
 
 from analyses.assignment import assign, assign_both
 from analyses.streams import stream_seed
@@ -142,9 +143,7 @@ def analytic_null(d: int, n_a: int, n_b: int) -> float:
     mean = total * large / small
     quantiles = (np.arange(4096) + 0.5) / 4096
     tail = np.minimum(-np.log(quantiles) * mean / large, 1.0)
-    from scipy.stats import beta
-
-    return float(np.mean(np.sqrt(beta.isf(tail, 0.5, (d - 1) / 2))))
+    return float(np.mean(np.sqrt(betainccinv(0.5, (d - 1) / 2, tail))))
 
 
 def calibrated(mcc: float, null: float) -> float:
@@ -197,7 +196,6 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]
     sample = np.asarray(values, dtype=np.float64)
     if len(sample) < 2:
         return -np.inf, np.inf
-    from scipy.stats import t
-
-    half = t.ppf((1 + level) / 2, len(sample) - 1) * sample.std(ddof=1) / np.sqrt(len(sample))
+    quantile = stdtrit(len(sample) - 1, (1 + level) / 2)
+    half = quantile * sample.std(ddof=1) / np.sqrt(len(sample))
     return float(sample.mean() - half), float(sample.mean() + half)

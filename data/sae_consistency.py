@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, stats
-from scipy.special import log_ndtr, ndtri
+from scipy import sparse
+from scipy.special import log_ndtr, ndtr, ndtri
 
 Kind = Literal["uniform", "zipf", "zipf_groups", "two_phase_zipf", "hierarchy", "correlated"]
 Ints = NDArray[np.int64]
@@ -212,8 +212,9 @@ def _inclusion(weights: Floats, k: int) -> Floats:
         variance = np.maximum(spread.sum() - spread, 1e-12)
         third = (spread * (absent - present)).sum() - spread * (absent - present)
         x = (k - 0.5 - mean) / np.sqrt(variance)
-        edgeworth = third / variance**1.5 * (x * x - 1) * stats.norm.pdf(x) / 6
-        now = np.clip(stats.norm.cdf(x) - edgeworth, 0, 1)
+        density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+        edgeworth = third / variance**1.5 * (x * x - 1) * density / 6
+        now = np.clip(ndtr(x) - edgeworth, 0, 1)
         included += (before - absent) * (drawn + now) / 2
         before, drawn = absent, now
         if now.max() < 1e-9:

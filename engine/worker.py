@@ -110,7 +110,9 @@ def prepare_torch() -> str:
 
     threads = os.environ.get("CONCORDANCE_THREADS") or len(os.sched_getaffinity(0))
     torch.set_num_threads(max(1, int(threads)))
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode(
+        "warn"
+    )  # the same switch as use_deterministic_algorithms, which imports the compiler
     if not torch.cuda.is_available():
         return "cpu"
     for fused in ("flash", "mem_efficient", "cudnn"):  # their backward passes add up in no fixed order

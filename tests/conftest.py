@@ -7,6 +7,7 @@ from collections.abc import Iterator
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("CONCORDANCE_THREADS", "1")  # two tests share two cores
 
 import pytest
 

@@ -1,6 +1,7 @@
-"""What studies share that train every seed by itself: threads, launches, and checkpoints that a seed writes when it is due."""
+"""What studies share that train every seed by itself: threads or processes, launches, and checkpoints when a seed is due."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,20 +14,27 @@ from torch import Tensor
 
 from engine.errors import UserError
 from engine.run import Run, Stopped
+from engine.studies.seed_processes import Reporter, in_processes
 
 Item = TypeVar("Item")
 
 
+class Threads(ThreadPoolExecutor):
+    """A pool of `size` threads in each of which torch uses one."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(size, initializer=lambda: torch.set_num_threads(1))
+
+
 @contextmanager
-def one_thread_each(most: int | None = None) -> Iterator[ThreadPoolExecutor]:
+def one_thread_each(most: int | None = None) -> Iterator[Threads]:
     """A pool with a thread for each core, or `most`, in which torch uses one: these shapes gain nothing from more."""
     before = torch.get_num_threads()
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(
-            min(cores, most or cores), initializer=lambda: torch.set_num_threads(1)
-        ) as pool:
+        with Threads(min(cores, most or cores)) as pool:
             yield pool
     finally:
         torch.set_num_threads(before)
@@ -80,21 +88,27 @@ Learner = TypeVar("Learner", bound=SeedLearner)
 
 
 class SeedSession(Generic[Learner]):
-    """The learners of a run, as many at a time as the pool has threads; each seed's own work is in one thread.
+    """The learners of a run, as many at a time as the pool has threads; each seed's own work is in one thread or process.
 
     A subclass makes `learners`, with `log` for what they report, takes `checkpoints` from what was restored, and calls
-    `keep_all`. A checkpoint holds a seed where it is and the others where they last were.
+    `keep_all`. A checkpoint holds a seed where it is and the others where they last were. `reporter` is set in the
+    process of a seed only.
     """
 
     learners: list[Learner]
+    reporter: Reporter | None = None
 
-    def __init__(self, run: Run, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, run: Run, pool: Threads) -> None:
         self.run, self.pool = run, pool
         self.lock = threading.Lock()
         self.checkpoints = 0
         self.kept: dict[int, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+        self.done: dict[int, tuple[float, float]] = {}
 
     def log(self, step: int, seed: int, **values: float) -> None:
+        if self.reporter:
+            named = {name: float(value) for name, value in values.items()}
+            return self.reporter.tell({"kind": "log", "step": step, "values": named})
         with self.lock:
             self.run.log(step, seed, **values)
 
@@ -113,7 +127,12 @@ class SeedSession(Generic[Learner]):
 
     def train(self) -> None:
         """Bring every seed to its end, with checkpoints on the way. Raises Stopped when asked to."""
-        self.each([learner for learner in self.learners if not learner.finished], self.to_its_end)
+        waiting = [learner for learner in self.learners if not learner.finished]
+        self.done = {learner.seed: learner.work() for learner in self.learners}
+        if self.run.device == "cpu" and sys.platform == "linux" and min(len(waiting), self.pool.size) > 1:
+            in_processes(self, waiting, self.pool.size)
+        else:
+            self.each(waiting, self.to_its_end)
         if not all(learner.finished for learner in self.learners):
             raise Stopped
 
@@ -131,25 +150,36 @@ class SeedSession(Generic[Learner]):
         saved = learner.work()[0]
         while not learner.finished and not self.run.should_stop:
             learner.advance()
-            self.progress()
+            self.progress(learner)
             due = learner.work()[0] - saved >= self.run.config.checkpoint_every
             if due or learner.finished or self.run.should_stop:
                 self.checkpoint(learner)
                 saved = learner.work()[0]
 
-    def progress(self) -> None:
-        parts = [learner.work() for learner in self.learners]
+    def progress(self, learner: Learner) -> None:
+        if self.reporter:
+            return self.reporter.tell({"kind": "work", "work": learner.work()})
         with self.lock:
-            self.run.progress(sum(done for done, _ in parts), sum(total for _, total in parts), "training")
+            self.show_progress(learner.seed, learner.work())
+
+    def show_progress(self, seed: int, work: tuple[float, float]) -> None:
+        self.done[seed] = work
+        parts = self.done.values()
+        self.run.progress(sum(done for done, _ in parts), sum(total for _, total in parts), "training")
 
     def checkpoint(self, learner: Learner) -> None:
         """Save where `learner` is now and where the others last were."""
-        mine = learner.tensors(), deepcopy(learner.state())
+        tensors, state = learner.tensors(), deepcopy(learner.state())
+        if self.reporter:
+            return self.reporter.tell({"kind": "checkpoint", "state": state}, tensors)
         with self.lock:
-            self.kept[learner.seed] = mine
-            self.checkpoints += 1
-            states = {str(seed): state for seed, (_, state) in self.kept.items()}
-            self.run.checkpoint(self.checkpoints, self.held(), states)
+            self.keep(learner.seed, tensors, state)
+
+    def keep(self, seed: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        self.kept[seed] = tensors, state
+        self.checkpoints += 1
+        states = {str(seed): state for seed, (_, state) in self.kept.items()}
+        self.run.checkpoint(self.checkpoints, self.held(), states)
 
     def held(self) -> dict[str, Tensor]:
         """The tensors of a checkpoint, from what is kept of every seed."""

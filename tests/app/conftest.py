@@ -3,10 +3,12 @@
 import os
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Page, Route, expect, sync_playwright
+from streamlit.components.v2 import manifest_scanner
 
 from tests.app.serving import free_port, served
 
@@ -15,6 +17,19 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+
+
+PATIENCE = 180  # seconds for a page to show what is expected, on a machine that does other work besides
+expect.set_options(timeout=PATIENCE * 1000)
+manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
+"""Every AppTest would read the metadata of all installed packages anew, half a second each time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test in the browser may need its whole patience more than once."""
+    for item in items:
+        if "page" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(4 * PATIENCE))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +70,7 @@ def page(not_ours: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         page = browser.new_page(viewport={"width": 1400, "height": 1600})
+        page.set_default_timeout(PATIENCE * 1000)
         outside: list[str] = []
 
         def local_only(route: Route) -> None:

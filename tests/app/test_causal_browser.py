@@ -29,20 +29,20 @@ def test_click_on_a_node_opens_it_and_the_link_keeps_it(address: str, page: Page
     page.goto(f"{address}/causal-graph?run={RUN}&overlay=Difference")
     figure = page.get_by_role("figure", name=re.compile("Causal graph of 6 latents"))
     name = figure.locator(".textpoint").filter(has_text=re.compile("^b2$")).first
-    expect(name).to_be_visible(timeout=60_000)
+    expect(name).to_be_visible()
     click(page, name)
-    page.wait_for_url(re.compile("node=b2"), timeout=30_000)
-    expect(page.get_by_role("combobox", name=re.compile("^Latent"))).to_have_value("b2", timeout=30_000)
-    expect(page.get_by_role("figure", name=re.compile("Correlation of b2"))).to_be_visible(timeout=30_000)
+    page.wait_for_url(re.compile("node=b2"))
+    expect(page.get_by_role("combobox", name=re.compile("^Latent"))).to_have_value("b2")
+    expect(page.get_by_role("figure", name=re.compile("Correlation of b2"))).to_be_visible()
     page.goto(page.url)
-    expect(page.get_by_role("combobox", name=re.compile("^Latent"))).to_have_value("b2", timeout=60_000)
+    expect(page.get_by_role("combobox", name=re.compile("^Latent"))).to_have_value("b2")
 
 
 def test_click_on_a_cell_shows_the_pair(address: str, page: Page) -> None:
     page.goto(f"{address}/recovery?run={RUN}")
     figure = page.get_by_role("figure", name=re.compile("Matrix of .correlation"))
     cell = figure.locator(".scatterlayer .point").nth(13)
-    expect(cell).to_be_attached(timeout=60_000)
+    expect(cell).to_be_attached()
     click(page, cell)
-    page.wait_for_url(re.compile("row_latent=b1"), timeout=30_000)
-    expect(page.get_by_role("combobox", name="True latent")).to_have_value("b1", timeout=30_000)
+    page.wait_for_url(re.compile("row_latent=b1"))
+    expect(page.get_by_role("combobox", name="True latent")).to_have_value("b1")

@@ -24,7 +24,7 @@ def run(address: str) -> str:
 
 def show(page: Page, link: str) -> None:
     page.goto(link)
-    expect(page.locator(".js-plotly-plot .gl-canvas").first).to_be_visible(timeout=60_000)
+    expect(page.locator(".js-plotly-plot .gl-canvas").first).to_be_visible()
 
 
 def draw_lasso(page: Page, radius: float) -> None:
@@ -44,27 +44,27 @@ def draw_lasso(page: Page, radius: float) -> None:
 
 def test_lasso_table_link_and_another_browser(address: str, page: Page, run: str) -> None:
     show(page, f"{address}/map?runs={run}")
-    expect(page.get_by_text("Draw a lasso or a box")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Draw a lasso or a box")).to_be_visible()
     draw_lasso(page, 0.3)
     started = time.monotonic()
     heading = page.get_by_role("heading", name=re.compile("inside the lasso"))
-    expect(heading).to_be_visible(timeout=30_000)
+    expect(heading).to_be_visible()
     print(f"lasso to table: {time.monotonic() - started:.2f} s")
-    page.wait_for_url(re.compile("lasso="), timeout=20_000)
+    page.wait_for_url(re.compile("lasso="))
     count = heading.inner_text()
     assert 0 < int(count.split()[0].replace(",", "")) < 300
 
     assert page.context.browser
     other = page.context.browser.new_context(viewport={"width": 1400, "height": 1600}).new_page()
     show(other, page.url)
-    expect(other.get_by_role("heading", name=count)).to_be_visible(timeout=30_000)
+    expect(other.get_by_role("heading", name=count)).to_be_visible()
     expect(other.locator(".js-plotly-plot .shapelayer path")).to_have_count(1)
 
     other.get_by_role("radio", name="Seed").click()
-    expect(other.get_by_role("figure", name=re.compile("coloured by seed"))).to_be_visible(timeout=30_000)
+    expect(other.get_by_role("figure", name=re.compile("coloured by seed"))).to_be_visible()
     expect(other.get_by_role("heading", name=count)).to_be_visible()
     assert "lasso=" in other.url and "colour=Seed" in other.url
 
     other.get_by_role("button", name="Clear the lasso").click()
-    expect(other.get_by_text("Draw a lasso or a box")).to_be_visible(timeout=30_000)
+    expect(other.get_by_text("Draw a lasso or a box")).to_be_visible()
     assert "lasso=" not in other.url

@@ -281,9 +281,9 @@ def test_the_app_loads_neither_torch_nor_duckdb(engine: Client, done: str) -> No
     script = f"""
 import sys
 from streamlit.testing.v1 import AppTest
+page = AppTest.from_file({str(HOME)!r}, default_timeout=60)
+page.run()
 for name in {list(PAGES.values())!r}:
-    page = AppTest.from_file({str(HOME)!r}, default_timeout=60)
-    page.run()
     page.switch_page(name)
     page.run()
     assert not page.exception, page.exception

@@ -45,21 +45,21 @@ def sign_in(page: Page, address: str, name: str) -> None:
     """From the app to the provider, as somebody, and back."""
     page.goto(address)
     page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/oauth2/authorize**", timeout=60_000)
+    page.wait_for_url("**/oauth2/authorize**")
     page.get_by_placeholder("sub").fill(name)
     page.get_by_role("button", name="Authorize").click()
-    page.wait_for_url(f"{address}/**", timeout=60_000)
+    page.wait_for_url(f"{address}/**")
 
 
 def sign_out(page: Page) -> None:
     page.get_by_role("button", name="Sign out").click()
-    page.get_by_role("button", name="End session").click(timeout=60_000)
-    expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="End session").click()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
 def test_a_visitor_sees_one_button_and_no_page(address: str, page: Page) -> None:
     page.goto(f"{address}/jobs")
-    expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     expect(page.get_by_role("navigation")).to_have_count(0)
 
 
@@ -67,7 +67,7 @@ def test_a_visitor_sees_one_button_and_no_page(address: str, page: Page) -> None
 def test_who_signed_in_may_what_the_file_says(address: str, page: Page, name: str, launches: bool) -> None:
     sign_in(page, address, name)
     tour = page.get_by_role("button", name="Start the tour")
-    expect(tour).to_be_enabled(enabled=launches, timeout=60_000)
+    expect(tour).to_be_enabled(enabled=launches)
     sign_out(page)
 
 
@@ -76,16 +76,16 @@ def test_without_a_role_or_with_an_unverified_address_nothing_is_shown(
     address: str, page: Page, name: str
 ) -> None:
     sign_in(page, address, name)
-    expect(page.get_by_text("Your account has no role here")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Your account has no role here")).to_be_visible()
     expect(page.get_by_role("button", name="Start the tour")).to_have_count(0)
     sign_out(page)
 
 
 def test_a_role_that_is_taken_away_is_gone_at_the_next_page(address: str, home: Path, page: Page) -> None:
     sign_in(page, address, "bob")
-    expect(page.get_by_role("button", name="Start the tour")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("button", name="Start the tour")).to_be_visible()
     (home / "roles.toml").write_text('launch = ["ada@lab.org"]\n')
     page.goto(f"{address}/jobs")
-    expect(page.get_by_text("Your account has no role here")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Your account has no role here")).to_be_visible()
     (home / "roles.toml").write_text(ROLES)
     sign_out(page)

@@ -101,9 +101,9 @@ def test_a_queued_run_shows_its_place_and_cancels_at_once(engine: Client) -> Non
 def test_killed_worker_is_interrupted_and_resumes_to_identical_bytes(
     engine: Client, home: Path, tmp_path: Path
 ) -> None:
-    config = {**TINY_WORLD, "n_steps": 3000, "checkpoint_every": 100}
+    config = {**TINY_WORLD, "n_steps": 1500, "checkpoint_every": 100}
     run_id = engine.submit("sae_consistency", config, [0, 1])["id"]
-    wait_for(engine, run_id, 650)
+    wait_for(engine, run_id, 350)
     os.kill(read_json(home / "runs" / run_id / "state.json")["pid"], signal.SIGKILL)
     ended = engine.wait(run_id)
     assert ended["state"] == "interrupted" and "resume" in ended["error"]

@@ -1,13 +1,12 @@
 """A run: every seed's arms, each seed in a thread of its own, then their evaluation on the test rows."""
 
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 from engine.run import Run
 from engine.studies.counterfactual_text.config import Config
 from engine.studies.counterfactual_text.learner import Learner
 from engine.studies.counterfactual_text.source import Source, is_shared, open_source
-from engine.studies.seeds import SeedSession, one_thread_each
+from engine.studies.seeds import SeedSession, Threads, one_thread_each
 
 
 def train(run: Run) -> None:
@@ -27,7 +26,7 @@ def train(run: Run) -> None:
 class Session(SeedSession[Learner]):
     """The learners of a run, as many at a time as there are cores."""
 
-    def __init__(self, run: Run, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, run: Run, pool: Threads) -> None:
         super().__init__(run, pool)
         self.config: Config = run.config
         sources = self._sources()

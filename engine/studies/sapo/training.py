@@ -1,7 +1,5 @@
 """A run: every seed is trained by itself, two at a time, then evaluated on the same test prompts."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 from engine.run import Run, Stopped
 from engine.studies.sapo.base_models import base_tensors
 from engine.studies.sapo.config import Config
@@ -10,7 +8,7 @@ from engine.studies.sapo.importing import import_run
 from engine.studies.sapo.learner import Learner
 from engine.studies.sapo.policies import open_policies, sampler_of
 from engine.studies.sapo.results import write_results
-from engine.studies.seeds import SeedSession, one_thread_each
+from engine.studies.seeds import SeedSession, Threads, one_thread_each
 
 AT_ONCE = 2
 
@@ -32,7 +30,7 @@ def train(run: Run) -> None:
 class Session(SeedSession[Learner]):
     """The learners of a run; those of a large policy share its model."""
 
-    def __init__(self, run: Run, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, run: Run, pool: Threads) -> None:
         super().__init__(run, pool)
         self.config: Config = run.config
         if self.config.is_large:
@@ -58,7 +56,7 @@ class Session(SeedSession[Learner]):
                 if learner.finished or self.run.should_stop:
                     break
                 learner.advance()
-                self.progress()
+                self.progress(learner)
             self.checkpoint(learner)
 
     def evaluate(self) -> dict[tuple[int, str], Evaluation]:

@@ -1,9 +1,7 @@
 """A run: every seed's CLIP and arms, each seed in a thread of its own, then their evaluation on the same test pictures."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 from engine.run import Run, Stopped
-from engine.studies.seeds import SeedSession, one_thread_each
+from engine.studies.seeds import SeedSession, Threads, one_thread_each
 from engine.studies.smartclip.config import Config
 from engine.studies.smartclip.evaluation import Evaluation
 from engine.studies.smartclip.learner import Learner
@@ -24,7 +22,7 @@ def train(run: Run) -> None:
 class Session(SeedSession[Learner]):
     """The learners of a run, as many at a time as there are cores."""
 
-    def __init__(self, run: Run, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, run: Run, pool: Threads) -> None:
         super().__init__(run, pool)
         self.config: Config = run.config
         pictures = open_pictures(self.config)

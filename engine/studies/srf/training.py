@@ -1,13 +1,12 @@
 """A run: the image tower where it is learnt, then every seed in a thread of its own, and the tables."""
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from torch import Tensor
 
 from engine.run import Run, Stopped
-from engine.studies.seeds import SeedSession, one_thread_each, under
+from engine.studies.seeds import SeedSession, Threads, one_thread_each, under
 from engine.studies.srf.config import Config
 from engine.studies.srf.learner import Learner, Trained
 from engine.studies.srf.results import write_results
@@ -32,7 +31,7 @@ def train(run: Run) -> None:
 class Session(SeedSession[Learner]):
     """The learners of a run, as many at a time as there are cores; those of a published model one after the other."""
 
-    def __init__(self, run: Run, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, run: Run, pool: Threads) -> None:
         super().__init__(run, pool)
         self.config: Config = run.config
         self.material: Material = open_material(self.config)
