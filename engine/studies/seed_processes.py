@@ -63,13 +63,13 @@ def in_processes(session: "SeedSession[Any]", learners: Sequence["SeedLearner"],
             except EOFError:
                 del going[pipe]
                 process.join()
-                learner.restore(*session.kept[learner.seed])
+                learner.restore(*session.kept[learner.key])
                 if (
                     process.exitcode == -signal.SIGKILL
                 ):  # by hand or for want of memory, as it would have ended the run
                     os.kill(os.getpid(), signal.SIGKILL)
                 if process.exitcode and error is None:
-                    error = RuntimeError(f"the process of seed {learner.seed} ended ({process.exitcode}).")
+                    error = RuntimeError(f"the process of seed {learner.key} ended ({process.exitcode}).")
         if error or session.run.should_stop:
             for process, _ in going.values():
                 process.terminate()
@@ -84,9 +84,9 @@ def _heard(session: "SeedSession[Any]", learner: "SeedLearner", pipe: Connection
     if kind == "log":
         session.log(message["step"], learner.seed, **message["values"])
     elif kind == "work":
-        session.show_progress(learner.seed, tuple(message["work"]))
+        session.show_progress(learner.key, tuple(message["work"]))
     elif kind == "checkpoint":
-        session.keep(learner.seed, load(pipe.recv_bytes()), message["state"])
+        session.keep(learner.key, load(pipe.recv_bytes()), message["state"])
     else:
         kinds: dict[str, Callable[..., Exception]] = {"UserError": UserError, "MemoryError": MemoryError}
         return kinds.get(message["type"], RuntimeError)(*message["words"])

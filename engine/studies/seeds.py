@@ -66,9 +66,15 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class SeedLearner(Protocol):
-    """One seed's training: `work` is units done and in all, `state` what JSON holds of a checkpoint."""
+    """One seed's training, or a part of it that needs no other, by whose `key` checkpoints name it.
+
+    `work` is units done and in all, `state` what JSON holds of a checkpoint.
+    """
 
     seed: int
+
+    @property
+    def key(self) -> str: ...
 
     @property
     def finished(self) -> bool: ...
@@ -102,8 +108,8 @@ class SeedSession(Generic[Learner]):
         self.run, self.pool = run, pool
         self.lock = threading.Lock()
         self.checkpoints = 0
-        self.kept: dict[int, tuple[dict[str, Tensor], dict[str, Any]]] = {}
-        self.done: dict[int, tuple[float, float]] = {}
+        self.kept: dict[str, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+        self.done: dict[str, tuple[float, float]] = {}
 
     def log(self, step: int, seed: int, **values: float) -> None:
         if self.reporter:
@@ -119,16 +125,16 @@ class SeedSession(Generic[Learner]):
             return False
         self.checkpoints, tensors, states = restored
         for learner in self.learners:
-            learner.restore(tensors, states[str(learner.seed)])
+            learner.restore(tensors, states[learner.key])
         return True
 
     def keep_all(self) -> None:
-        self.kept = {one.seed: (one.tensors(), deepcopy(one.state())) for one in self.learners}
+        self.kept = {one.key: (one.tensors(), deepcopy(one.state())) for one in self.learners}
 
     def train(self) -> None:
         """Bring every seed to its end, with checkpoints on the way. Raises Stopped when asked to."""
         waiting = [learner for learner in self.learners if not learner.finished]
-        self.done = {learner.seed: learner.work() for learner in self.learners}
+        self.done = {learner.key: learner.work() for learner in self.learners}
         if self.run.device == "cpu" and sys.platform == "linux" and min(len(waiting), self.pool.size) > 1:
             in_processes(self, waiting, self.pool.size)
         else:
@@ -160,10 +166,10 @@ class SeedSession(Generic[Learner]):
         if self.reporter:
             return self.reporter.tell({"kind": "work", "work": learner.work()})
         with self.lock:
-            self.show_progress(learner.seed, learner.work())
+            self.show_progress(learner.key, learner.work())
 
-    def show_progress(self, seed: int, work: tuple[float, float]) -> None:
-        self.done[seed] = work
+    def show_progress(self, key: str, work: tuple[float, float]) -> None:
+        self.done[key] = work
         parts = self.done.values()
         self.run.progress(sum(done for done, _ in parts), sum(total for _, total in parts), "training")
 
@@ -173,12 +179,12 @@ class SeedSession(Generic[Learner]):
         if self.reporter:
             return self.reporter.tell({"kind": "checkpoint", "state": state}, tensors)
         with self.lock:
-            self.keep(learner.seed, tensors, state)
+            self.keep(learner.key, tensors, state)
 
-    def keep(self, seed: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        self.kept[seed] = tensors, state
+    def keep(self, key: str, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        self.kept[key] = tensors, state
         self.checkpoints += 1
-        states = {str(seed): state for seed, (_, state) in self.kept.items()}
+        states = {key: state for key, (_, state) in self.kept.items()}
         self.run.checkpoint(self.checkpoints, self.held(), states)
 
     def held(self) -> dict[str, Tensor]:

@@ -69,7 +69,7 @@ def learner(arm: str = "matte", **changes: Any) -> Learner:
     config = Config(
         **{**TINY, "arms": arm, "n_steps": 20, "lambda_mask": 0.1, "lambda_partial": 0.01, **changes}
     )
-    return Learner(config, open_source(config, 0, 0), 0, 0, lambda *args, **values: None)
+    return Learner(config, open_source(config, 0, 0), arm, 0, 0, lambda *args, **values: None)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def learner(arm: str = "matte", **changes: Any) -> Learner:
 )
 def test_every_parameter_moves_in_twenty_steps(arm: str, flow: str) -> None:
     one = learner(arm, flow=flow)
-    model = one.models[arm]
+    model = one.model
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     while not one.finished:
         one.advance()
@@ -95,21 +95,21 @@ def test_every_parameter_moves_in_twenty_steps(arm: str, flow: str) -> None:
 def test_a_loss_that_is_not_finite_names_the_setting() -> None:
     one = learner()
     with torch.no_grad():
-        one.models["matte"].decoder.layers[0].weight.fill_(1e38)
+        one.model.decoder.layers[0].weight.fill_(1e38)
     with pytest.raises(UserError, match="no longer finite") as caught:
         one.advance()
     assert caught.value.field == "learning_rate"
 
 
 def test_the_beta_vae_has_no_flow_and_no_mask() -> None:
-    names = {name for name, _ in learner("beta_vae").models["beta_vae"].named_parameters()}
+    names = {name for name, _ in learner("beta_vae").model.named_parameters()}
     assert not any(name.startswith(("prior", "mask")) for name in names)
 
 
 def test_divergence_with_a_standard_normal_is_the_closed_form() -> None:
     torch.manual_seed(0)
     one = learner("beta_vae", n_rows=4_000)
-    model, part = one.models["beta_vae"], one.source.parts["train"]
+    model, part = one.model, one.source.parts["train"]
     parts = model.loss(part.seen, part.domain, torch.Generator().manual_seed(1))[1]
     mean, log, *_ = model.encoder(part.seen)
     exact = 0.5 * (mean**2 + log.exp() - 1 - log).sum(dim=1).mean()
@@ -118,7 +118,7 @@ def test_divergence_with_a_standard_normal_is_the_closed_form() -> None:
 
 def test_a_counterfactual_abducts_and_calls_the_inverse(monkeypatch: pytest.MonkeyPatch) -> None:
     one = learner()
-    model, part = one.models["matte"].eval(), one.source.parts["test"]
+    model, part = one.model.eval(), one.source.parts["test"]
     calls: list[str] = []
     original = Prior.style
 
@@ -137,7 +137,7 @@ def test_a_counterfactual_abducts_and_calls_the_inverse(monkeypatch: pytest.Monk
 
 class TestInfluence:
     def test_it_is_the_jacobian_times_the_spread(self) -> None:
-        model = learner().models["matte"].double()
+        model = learner().model.double()
         z, spread = torch.randn(5, 6).double(), torch.tensor([1.0, 2, 0.5, 1, 3, 0.1]).double()
         found = influence(model.decoder, z, spread, torch.zeros(5, 16).double())
         for row in range(5):
@@ -146,7 +146,7 @@ class TestInfluence:
 
     def test_a_larger_style_has_no_smaller_penalty(self) -> None:
         """The loophole: the decoder's weights shrink as the latent grows, and nothing is gained."""
-        model = learner().models["matte"].double()
+        model = learner().model.double()
         z = torch.randn(50, 6).double()
         before = influence(model.decoder, z, z.std(dim=0), torch.zeros(50, 16).double())
         with torch.no_grad():
@@ -157,7 +157,7 @@ class TestInfluence:
 
     def test_sparsity_only_sees_style(self) -> None:
         one = learner(lambda_partial=0.0, lambda_mask=0.0)
-        model, part = one.models["matte"].train(), one.source.parts["train"]
+        model, part = one.model.train(), one.source.parts["train"]
         names = [name for name, _, _ in model._penalties(torch.randn(30, 6), part.seen[:30])]
         assert names == ["sparse", "mask"]
         content, style = torch.randn(30, 6), torch.randn(30, 6)
@@ -170,7 +170,7 @@ class TestInfluence:
 
 def test_masked_content_reaches_neither_decoder_nor_style() -> None:
     one = learner()
-    model, part = one.models["matte"].eval(), one.source.parts["test"]
+    model, part = one.model.eval(), one.source.parts["test"]
     with torch.no_grad():
         model.mask[0] = MASKED_BELOW
     latents = model.latents(part.seen, part.domain)

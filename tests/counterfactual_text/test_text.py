@@ -35,7 +35,11 @@ def source(config: Config) -> Source:
 
 @pytest.fixture(scope="module")
 def learner(config: Config, source: Source) -> Learner:
-    return Learner(config, source, 0, 0, lambda *args, **values: None)
+    return untrained(config, source, "matte")
+
+
+def untrained(config: Config, source: Source, arm: str) -> Learner:
+    return Learner(config, source, arm, 0, 0, lambda *args, **values: None)
 
 
 def test_tokens_and_back() -> None:
@@ -46,7 +50,7 @@ def test_tokens_and_back() -> None:
 
 
 def test_the_decoder_never_writes_what_is_no_word_and_ends(learner: Learner) -> None:
-    decoder = learner.models["matte"].decoder
+    decoder = learner.model.decoder
     written = decoder.write(3 * torch.randn(50, 5))
     assert not ((written == UNKNOWN) | (written == START)).any()
     ended = (written == END).cumsum(dim=1)
@@ -58,7 +62,7 @@ def test_the_decoder_never_writes_what_is_no_word_and_ends(learner: Learner) -> 
 
 def test_the_decoder_writes_what_it_finds_most_likely(learner: Learner) -> None:
     """Greedy writing and teacher forcing agree: every written token is the likeliest after those before it."""
-    decoder = learner.models["matte"].decoder
+    decoder = learner.model.decoder
     z = torch.randn(20, 5)
     written = decoder.write(z)
     logits = decoder.next(decoder.trace(z, torch.where(written == PAD, END, written)))
@@ -116,8 +120,8 @@ def test_pairs_go_to_the_other_style(config: Config, source: Source) -> None:
 def test_each_route_acts_on_its_own_codes(config: Config, learner: Learner, source: Source) -> None:
     part = source.parts["test"]
     seen, domain, target = part.seen[:6], part.domain[:6], np.array([0, 1, 0, 1, 0, 1])
-    matte = Rewriter(config, learner.models["matte"], source, 0)
-    beta = Rewriter(config, learner.models["beta_vae"], source, 0)
+    matte = Rewriter(config, learner.model, source, 0)
+    beta = Rewriter(config, untrained(config, source, "beta_vae").model, source, 0)
     assert set(matte.axes) == {EXO, RAW} and set(beta.axes) == {LATENT}
     assert np.count_nonzero(beta.axes[LATENT].unit) == 1, "a single latent"
     asked: list[torch.Tensor] = []
@@ -144,9 +148,7 @@ def test_a_file_without_labels_is_moved_along_an_axis(tmp_path: Path) -> None:
         **{**TINY_TEXT, "table": str(write_texts(tmp_path / "own.jsonl", label=False)), "arms": "matte"}
     )
     source = open_source(config, 0, 0)
-    rewriter = Rewriter(
-        config, Learner(config, source, 0, 0, lambda *args, **values: None).models["matte"], source, 0
-    )
+    rewriter = Rewriter(config, untrained(config, source, "matte").model, source, 0)
     assert rewriter.axes[EXO].unit.tolist() == [1, 0] and len(pair_rows(config, source, 0)[0]) == 8
 
 

@@ -1,4 +1,4 @@
-"""One seed: its arms, trained one after the other on the same batches, resumable at any step."""
+"""One arm of a seed, resumable at any step; the arms of a seed meet the same batches."""
 
 from collections.abc import Callable, Mapping
 from math import ceil, cos, pi
@@ -12,6 +12,7 @@ from engine.errors import UserError
 from engine.studies.counterfactual_text.config import Config
 from engine.studies.counterfactual_text.model import Model
 from engine.studies.counterfactual_text.source import Source
+from engine.studies.seeds import under
 
 LOGGED_POINTS = 25
 VALIDATED_TEXTS, VALIDATED_VECTORS = 300, 1_000
@@ -22,38 +23,29 @@ Tensors = dict[str, Tensor]
 
 
 class Learner:
-    """The arms of a seed. `curve` holds a row for each logged step; all arms of a seed see the same batches and draws."""
+    """An arm of a seed. `curve` holds a row for each logged step; all arms of a seed see the same batches and draws."""
 
-    def __init__(self, config: Config, source: Source, seed: int, data_seed: int, log: Log) -> None:
-        self.config, self.source, self.seed, self.data_seed, self.log = config, source, seed, data_seed, log
-        sizes = len(source.domains), source.n_tokens, seed
-        self.models = {arm: Model(config, arm, *sizes) for arm in config.arm_names}
-        self.stage, self.step = 0, 0
+    def __init__(self, config: Config, source: Source, arm: str, seed: int, data_seed: int, log: Log) -> None:
+        self.config, self.source, self.data_seed, self.log = config, source, data_seed, log
+        self.arm, self.seed, self.key = arm, seed, f"{seed}/{arm}"
+        self.model = Model(config, arm, len(source.domains), source.n_tokens, seed)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, foreach=True)
+        self.step = 0
         self.curve: list[dict[str, Any]] = []
         points = range(1, LOGGED_POINTS + 1)
         self.logged_at = {ceil(config.n_steps * point / LOGGED_POINTS) for point in points}
-        self.optimiser = self._adam()
-
-    @property
-    def arm(self) -> str:
-        return self.config.arm_names[min(self.stage, len(self.models) - 1)]
 
     @property
     def finished(self) -> bool:
-        return self.stage == len(self.models)
+        return self.step == self.config.n_steps
 
     def work(self) -> tuple[int, int]:
         """Steps done and in all."""
-        return self.stage * self.config.n_steps + self.step, len(self.models) * self.config.n_steps
-
-    def _adam(self) -> torch.optim.Adam:
-        return torch.optim.Adam(
-            self.models[self.arm].parameters(), lr=self.config.learning_rate, foreach=True
-        )
+        return self.step, self.config.n_steps
 
     def advance(self) -> None:
         """One step. Raises UserError when the loss is no longer finite."""
-        config, model, train = self.config, self.models[self.arm], self.source.parts["train"]
+        config, model, train = self.config, self.model, self.source.parts["train"]
         draw = torch.Generator().manual_seed(
             stream_seed("counterfactual step", self.data_seed, self.seed, self.step)
         )
@@ -77,22 +69,20 @@ class Learner:
         self.step += 1
         if self.step in self.logged_at:
             self._record(parts)
-        if self.step == config.n_steps:
+        if self.finished:
             model.eval()
-            self.stage, self.step = self.stage + 1, 0
-            self.optimiser = self._adam()
 
     @torch.no_grad()
-    def validate(self, arm: str) -> tuple[float, dict[str, float]]:
+    def validate(self) -> tuple[float, dict[str, float]]:
         """The loss without penalties on validation rows, and its parts."""
-        model, part = self.models[arm].eval(), self.source.parts["validation"]
+        model, part = self.model.eval(), self.source.parts["validation"]
         draw = torch.Generator().manual_seed(stream_seed("counterfactual validation", self.seed))
         rows = slice(VALIDATED_TEXTS if self.config.reads_text else VALIDATED_VECTORS)
         parts = model.loss(part.seen[rows], part.domain[rows], draw)[1]
         return model.objective(parts), {name: float(value) for name, value in parts.items()}
 
     def _record(self, parts: Mapping[str, Tensor]) -> None:
-        value, found = self.validate(self.arm)
+        value, found = self.validate()
         shown = {**found, **{name: float(parts[name].detach()) for name in PARTS[3:] if name in parts}}
         row = {"seed": self.seed, "arm": self.arm, "step": self.step, "validation": value}
         self.curve.append({**row, **{name: shown.get(name) for name in PARTS}})
@@ -102,34 +92,25 @@ class Learner:
     # Checkpoints
 
     def tensors(self) -> Tensors:
-        """Everything a resume needs besides `state`, under seed/group/name."""
-        groups: dict[str, Tensors] = {f"model:{arm}": weights(model) for arm, model in self.models.items()}
-        groups["moments"] = {
-            f"{index}.{name}": value.clone().contiguous()
-            for index, held in self.optimiser.state_dict()["state"].items()
-            for name, value in held.items()
-        }
+        """Everything a resume needs besides `state`, under key/group/name."""
+        groups: dict[str, Tensors] = {"model": weights(self.model), "moments": {}}
+        for index, held in self.optimiser.state_dict()["state"].items():
+            for name, value in held.items():
+                groups["moments"][f"{index}.{name}"] = value.clone().contiguous()
         return {
-            f"{self.seed}/{group}/{name}": value
+            f"{self.key}/{group}/{name}": value
             for group, held in groups.items()
             for name, value in held.items()
         }
 
     def state(self) -> dict[str, Any]:
-        return {"stage": self.stage, "step": self.step, "curve": list(self.curve)}
+        return {"step": self.step, "curve": list(self.curve)}
 
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        groups: dict[str, Tensors] = {}
-        for key, value in tensors.items():
-            seed, group, name = key.split("/")
-            if int(seed) == self.seed:
-                groups.setdefault(group, {})[name] = value
-        for arm, model in self.models.items():
-            model.load_state_dict(groups[f"model:{arm}"])
-        self.stage, self.step, self.curve = state["stage"], state["step"], list(state["curve"])
-        self.optimiser = self._adam()
+        self.model.load_state_dict(under(f"{self.key}/model/", tensors))
+        self.step, self.curve = state["step"], list(state["curve"])
         held: dict[int, Tensors] = {}
-        for key, value in groups.get("moments", {}).items():
+        for key, value in under(f"{self.key}/moments/", tensors).items():
             index, name = key.split(".")
             held.setdefault(int(index), {})[name] = value.clone()
         if held:

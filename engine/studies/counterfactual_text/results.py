@@ -54,8 +54,7 @@ def write_results(run: Run, learners: Sequence[Learner], pool: ThreadPoolExecuto
         filled = [{column: row.get(column) for column in wanted.names} for row in rows]
         run.write_table(name, pa.Table.from_pylist(filled, schema=wanted))
     for learner in learners:
-        for arm, model in learner.models.items():
-            run.write_tensors(weights_name(learner.seed, arm), weights(model))
+        run.write_tensors(weights_name(learner.seed, learner.arm), weights(learner.model))
 
 
 class Measuring:
@@ -70,30 +69,29 @@ class Measuring:
 
     def arms(self) -> list[Tables]:
         """The tables of every arm of every seed."""
-        asked = [(learner, arm) for learner in self.learners for arm in self.config.arm_names]
 
-        def one(task: tuple[Learner, str]) -> Tables | None:
+        def one(learner: Learner) -> Tables | None:
             if self.run.should_stop:
                 return None
-            found = self._arm(*task)
+            found = self._arm(learner)
             with self._lock:
                 self._done += 1
-                self.run.progress(self._done, len(asked), "measuring")
+                self.run.progress(self._done, len(self.learners), "measuring")
             return found
 
-        found = [tables for tables in self.pool.map(one, asked) if tables is not None]
-        if len(found) < len(asked):
+        found = [tables for tables in self.pool.map(one, self.learners) if tables is not None]
+        if len(found) < len(self.learners):
             raise Stopped
         return found
 
-    def _arm(self, learner: Learner, arm: str) -> Tables:
-        model, source, who = learner.models[arm], learner.source, {"seed": learner.seed, "arm": arm}
+    def _arm(self, learner: Learner) -> Tables:
+        model, source, who = learner.model, learner.source, {"seed": learner.seed, "arm": learner.arm}
         codes = codes_of(model, source)
-        self.codes[arm, learner.seed] = codes
+        self.codes[learner.arm, learner.seed] = codes
         influence = influence_of(model, source)
         found = supports(influence, self.config.d_style)
         mask = model.mask.detach().numpy() if model.prior.has_flow else np.ones(self.config.d_content)
-        value, parts = learner.validate(arm)
+        value, parts = learner.validate()
         tables: Tables = {
             "cf_arms": [
                 {
@@ -119,11 +117,10 @@ class Measuring:
         """Every two seeds of every arm, the first from the second; none where seeds see different worlds."""
         if not is_shared(self.config):
             return []
-        seeds = [learner.seed for learner in self.learners]
         asked = [
             (arm, a, b, block)
             for arm in self.config.arm_names
-            for a, b in combinations(seeds, 2)
+            for a, b in combinations(self.run.seeds, 2)
             for block in BLOCKS
         ]
         rows: Rows = []

@@ -83,18 +83,15 @@ def choose_pairs(config: Config, source: Source, data_seed: int) -> Pairs:
 
 
 def rewritten(learner: Learner, pairs: Pairs) -> list[Written]:
-    """Every arm and route of a seed."""
-    part = learner.source.parts["test"]
+    """Every route of an arm of a seed."""
+    seed, arm, part = learner.seed, learner.arm, learner.source.parts["test"]
     seen, domain = part.seen[pairs.places], part.domain[pairs.places]
-    found = []
-    for arm, model in learner.models.items():
-        rewriter = Rewriter(learner.config, model, learner.source, learner.data_seed)
-        unmoved = rewriter.reconstruct(seen, domain)
-        found += [
-            Written(learner.seed, arm, route, rewriter.rewrite(seen, domain, pairs.targets, route), unmoved)
-            for route in routes_of(arm)
-        ]
-    return found
+    rewriter = Rewriter(learner.config, learner.model, learner.source, learner.data_seed)
+    unmoved = rewriter.reconstruct(seen, domain)
+    return [
+        Written(seed, arm, route, rewriter.rewrite(seen, domain, pairs.targets, route), unmoved)
+        for route in routes_of(arm)
+    ]
 
 
 def baselines(source: Source, pairs: Pairs) -> list[Written]:

@@ -1,4 +1,4 @@
-"""A run: every seed's arms, each seed in a thread of its own, then their evaluation on the test rows."""
+"""A run: every arm of every seed by itself, then their evaluation on the test rows."""
 
 import warnings
 
@@ -31,7 +31,9 @@ class Session(SeedSession[Learner]):
         self.config: Config = run.config
         sources = self._sources()
         self.learners = [
-            Learner(self.config, sources[seed], seed, run.data_seed, self.log) for seed in run.seeds
+            Learner(self.config, sources[seed], arm, seed, run.data_seed, self.log)
+            for seed in run.seeds
+            for arm in self.config.arm_names
         ]
         self.resume()
         self.keep_all()

@@ -55,6 +55,7 @@ class Learner:
 
     def __init__(self, policies: Policies, seed: int, data_seed: int, log: Log) -> None:
         self.policies, self.seed, self.data_seed, self.log = policies, seed, data_seed, log
+        self.key = str(seed)
         self.config, self.task = policies.config, policies.task
         self.policy = policies.trainable(seed)
         self.sampler = sampler_of(policies, self.policy)

@@ -48,7 +48,7 @@ class Learner:
         self, config: Config, pictures: Pictures, model: Model, seed: int, data_seed: int, log: Log
     ) -> None:
         self.config, self.pictures, self.seed, self.log = config, pictures, seed, log
-        self.data_seed = data_seed
+        self.key, self.data_seed = str(seed), data_seed
         self.model = model
         self.network: Any = model.network(seed)
         self.draw = CaptionDraw(pictures, config.captions, config.tied_factors, data_seed)

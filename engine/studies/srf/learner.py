@@ -65,7 +65,7 @@ class Learner:
         log: Log,
     ) -> None:
         self.config, self.material, self.model, self.texts = config, material, model, texts
-        self.seed, self.data_seed, self.log = seed, data_seed, log
+        self.seed, self.key, self.data_seed, self.log = seed, str(seed), data_seed, log
         self.start = model.weights()
         self.stages = stages(config)
         self.stage = 0
