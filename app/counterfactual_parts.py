@@ -22,7 +22,7 @@ EMPTY = (
     "seen alone, with three seeds and with and without sparsity, and asks what each row would be had only its style noise been another."
 )
 TRAINING = (
-    "Every seed trains one arm after the other on the same batches: encoder, decoder and the flows that make content and style depend on "
+    "Every arm of every seed is trained on the seed's batches: encoder, decoder and the flows that make content and style depend on "
     "the domain. Recovery, counterfactuals and sentences appear here when all seeds are done."
 )
 
