@@ -11,6 +11,7 @@ from typing import Any
 from engine.studies.base import Claim
 from engine.studies.concept_hierarchy.claims import measuring
 from engine.studies.concept_hierarchy.presets import NO_BASELINES
+from engine.studies.measuring import Runs, beyond_tour
 
 SEEDS = 10
 GRAPHS = {
@@ -26,9 +27,6 @@ NONE = {**NO_BASELINES, "n_bootstraps": 0}
 ONLY_LINEAR = {**NONE, "linear_rank": True}
 
 
-Runs = Callable[[str], list[dict[str, Any]]]
-
-
 def on(preset: str, **config: Any) -> Runs:
     """One run of a preset of the study, whatever preset is verified."""
     return lambda asked: [{"preset": preset, "config": config}]
@@ -36,12 +34,7 @@ def on(preset: str, **config: Any) -> Runs:
 
 def sweep(preset: str, field: str, values: tuple[Any, ...], **config: Any) -> Runs:
     """One run for each value of a field; none at the tour's preset."""
-    return beyond_tour([{"preset": preset, "config": {**config, field: value}} for value in values])
-
-
-def beyond_tour(runs: list[dict[str, Any]]) -> Runs:
-    """Runs that take longer than a tour."""
-    return lambda asked: [] if asked == "tour" else runs
+    return beyond_tour(*({"preset": preset, "config": {**config, field: value}} for value in values))
 
 
 def calibration() -> Runs:
@@ -50,7 +43,7 @@ def calibration() -> Runs:
         {"shape": shape, "n_states": k, "n_latent_states": k, "n_samples": 5_000, **NONE}
         for shape, k in CALIBRATION
     ]
-    return beyond_tour([{"preset": "standard", "config": run} for run in runs])
+    return beyond_tour(*({"preset": "standard", "config": run} for run in runs))
 
 
 def _recovery(shape: str) -> Claim:
@@ -132,7 +125,7 @@ CLAIMS = (
         rule="Shown when the gap is above 0 in every seed and its 95 % interval lies above 0. The gap at equal energies stands "
         "beside it: what remains there is not the concepts' energy.",
         baseline_name="gap at equal energies",
-        runs=beyond_tour([{"preset": "diffusion", "config": {}}]),
+        runs=beyond_tour({"preset": "diffusion", "config": {}}),
         measure=partial(measuring.measure_levels, "natural"),
     ),
     Claim(
@@ -141,7 +134,7 @@ CLAIMS = (
         paper="not in the paper; a control",
         rule="Shown when the gap is above 0 in every seed and its 95 % interval lies above 0.",
         baseline_name="gap at natural energies",
-        runs=beyond_tour([{"preset": "diffusion", "config": {}}]),
+        runs=beyond_tour({"preset": "diffusion", "config": {}}),
         measure=partial(measuring.measure_levels, "equal"),
     ),
     Claim(
@@ -152,13 +145,8 @@ CLAIMS = (
         rule="Shown when the gap is above 0 in every seed and its 95 % interval lies above 0.",
         baseline_name="gap of the denoiser that predicts the noise",
         runs=beyond_tour(
-            [
-                {
-                    "preset": "diffusion",
-                    "config": {"prediction": "velocity", "diffusion_steps": VELOCITY_STEPS},
-                },
-                {"preset": "diffusion", "config": {}},
-            ]
+            {"preset": "diffusion", "config": {"prediction": "velocity", "diffusion_steps": VELOCITY_STEPS}},
+            {"preset": "diffusion", "config": {}},
         ),
         measure=measuring.measure_velocity,
     ),
@@ -169,7 +157,7 @@ CLAIMS = (
         paper="reversed order fails (Figs. A5 and A8)",
         rule="Shown when the 95 % interval over seeds lies above 0.",
         baseline_name="injected second",
-        runs=beyond_tour([{"preset": "diffusion", "config": {}}]),
+        runs=beyond_tour({"preset": "diffusion", "config": {}}),
         measure=measuring.measure_orders,
     ),
     Claim(

@@ -1,11 +1,9 @@
 """What later work holds against or beside the paper, each tested the same way."""
 
-from typing import Any
-
 import numpy as np
 
 from engine.studies.base import NOT_TESTED, Claim, Measurement
-from engine.studies.measuring import Tables, measurement, over_runs, over_seeds, pair_matrix
+from engine.studies.measuring import Tables, beyond_tour, measurement, over_runs, over_seeds, pair_matrix
 from engine.studies.sae_consistency.claims.language_model import in_sweep, standard, sweep_runs
 from engine.studies.sae_consistency.claims.measuring import (
     common_l0,
@@ -91,21 +89,9 @@ def measure_controls_agree(tables: list[Tables]) -> Measurement:
     return measurement((mean, low, high), n_seeds(frozen[0]), chance, baseline, high <= chance + 0.02)
 
 
-def _starts(preset: str) -> list[dict[str, Any]]:
-    base = "tour" if preset == "tour" else "sweep"
-    return [{"preset": base, "config": {"seed_varies": varies}} for varies in ("order", "both")]
-
-
-def _controls(preset: str) -> list[dict[str, Any]]:
-    if preset == "tour":
-        return []
-    frozen = sweep_runs("topk", control="frozen_decoder")
-    return [*sweep_runs("topk"), *frozen, {"preset": "sweep", "config": {"control": "random"}}]
-
-
-def _frozen(preset: str) -> list[dict[str, Any]]:
-    return [] if preset == "tour" else [*sweep_runs("topk", control="frozen_decoder"), *sweep_runs("topk")]
-
+FROZEN = sweep_runs("topk", control="frozen_decoder")
+RANDOM = {"preset": "sweep", "config": {"control": "random"}}
+STARTS = [{"preset": "sweep", "config": {"seed_varies": varies}} for varies in ("order", "both")]
 
 CRITICS_CLAIMS = (
     Claim(
@@ -123,7 +109,7 @@ CRITICS_CLAIMS = (
         paper="archetypal SAEs owe their stability to one deterministic start (Brzozowski & Chung, 2606.02061)",
         rule="Shown when the interval lies 0.1 above that of independent starts and orders, same recipe.",
         baseline_name="independent starts and orders",
-        runs=_starts,
+        runs=beyond_tour(*STARTS),
         measure=measure_shared_start,
     ),
     Claim(
@@ -150,7 +136,7 @@ CRITICS_CLAIMS = (
         paper="0.87 against 0.90 in interpretability, 0.69 against 0.72 in probing (Korznikov et al., 2602.14111); those two are not tested here",
         rule="Shown when the 95 % interval over seeds lies above 0.9.",
         baseline_name="never trained at all, k 32",
-        runs=_controls,
+        runs=beyond_tour(*sweep_runs("topk"), *FROZEN, RANDOM),
         measure=measure_controls,
     ),
     Claim(
@@ -159,7 +145,7 @@ CRITICS_CLAIMS = (
         paper="not in the paper; a check of the metric",
         rule="Shown when the upper end of the interval is within 0.02 of chance.",
         baseline_name="trained TopK SAEs, mean over the same k",
-        runs=_frozen,
+        runs=beyond_tour(*FROZEN, *sweep_runs("topk")),
         measure=measure_controls_agree,
     ),
 )

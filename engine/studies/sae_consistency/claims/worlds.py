@@ -7,7 +7,7 @@ import pandas as pd
 
 from analyses.ground_truth import allocation_exponent
 from engine.studies.base import Claim, Measurement
-from engine.studies.measuring import Tables, measurement, over_seeds, pair_matrix
+from engine.studies.measuring import Tables, beyond_tour, measurement, over_seeds, pair_matrix
 from engine.studies.sae_consistency.claims.measuring import (
     n_seeds,
     null_of,
@@ -203,7 +203,7 @@ WORLD_CLAIMS = (
         paper="GT-MCC 0.95, PW-MCC 0.77 (m not given)",
         rule="Shown when GT-MCC's lower end is within 0.05 of the matched world's mean and PW-MCC's upper end 0.15 below it.",
         baseline_name=MATCHED_NAME,
-        runs=_runs(REDUNDANT, FORTY[1]),
+        runs=beyond_tour(REDUNDANT, FORTY[1]),
         measure=measure_redundant,
         min_seeds=5,
     ),
@@ -213,7 +213,7 @@ WORLD_CLAIMS = (
         paper="GT-MCC 0.75, PW-MCC 0.60 (m not given)",
         rule="Shown when the upper ends of both lie at least 0.15 below the matched world's lower ends.",
         baseline_name=MATCHED_NAME,
-        runs=_runs(COMPRESSIVE, FORTY[1]),
+        runs=beyond_tour(COMPRESSIVE, FORTY[1]),
         measure=measure_compressive,
         min_seeds=5,
     ),
@@ -243,7 +243,7 @@ WORLD_CLAIMS = (
         paper="monotone in frequency (figure on Zipf data)",
         rule="Shown when the lower end of the 95 % bootstrap interval over runs is at least 0.4.",
         baseline_name="none: no simpler predictor is claimed",
-        runs=_runs(ZIPF),
+        runs=beyond_tour(ZIPF),
         measure=measure_frequency,
         min_seeds=5,
     ),
@@ -253,7 +253,7 @@ WORLD_CLAIMS = (
         paper="0.84 against 0.66",
         rule="Shown when the lower end of the 95 % bootstrap interval over runs is at least 0.1.",
         baseline_name="none: no simpler predictor is claimed",
-        runs=_runs(TWO_PHASE),
+        runs=beyond_tour(TWO_PHASE),
         measure=measure_two_phase,
         min_seeds=3,
     ),
@@ -263,7 +263,7 @@ WORLD_CLAIMS = (
         paper="about 1.4 (m not given)",
         rule="Shown when the 95 % interval over seeds lies above 1 and holds 1.4.",
         baseline_name="in proportion to frequency: 1",
-        runs=_runs(GROUPS),
+        runs=beyond_tour(GROUPS),
         measure=measure_allocation,
         min_seeds=5,
     ),
