@@ -4,7 +4,6 @@ Rules were written before the figures they decide, save that of `levels_survive_
 one denoiser. The images' settings were chosen with that look; the claims' seeds draw from streams it never used.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
