@@ -1,0 +1,53 @@
+"""Seeds in threads against seeds in processes, the same run: seconds, and whether the results are the same bytes.
+
+.venv/bin/python -m benchmarks.seed_processes counterfactual_text --preset tour --seeds 2
+"""
+
+import hashlib
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+from unittest.mock import patch
+
+import typer
+
+from data.files import write_json
+from engine.run import Run
+from engine.studies import STUDIES
+from engine.studies.base import parse_config
+from engine.worker import prepare_torch
+
+
+def trained(study: str, preset: str, seeds: int) -> tuple[float, str]:
+    """Seconds of a run without a GPU, and a digest of its results."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = parse_config(STUDIES[study], preset, {})
+        place = {"id": "benchmark", "study": study, "seeds": list(range(seeds)), "data_seed": 0}
+        write_json(Path(folder) / "config.json", {**place, "config": config.model_dump(mode="json")})
+        run = Run(Path(folder), config)
+        start = time.perf_counter()
+        STUDIES[study].train(run)
+        seconds = time.perf_counter() - start
+        run.finish()
+        return seconds, hashlib.sha256((Path(folder) / "manifest.json").read_bytes()).hexdigest()[:12]
+
+
+def main(
+    study: Annotated[str, typer.Argument(help="counterfactual_text, sapo, smartclip or srf.")],
+    preset: str = "tour",
+    seeds: int = 2,
+    repeats: int = 2,
+) -> None:
+    prepare_torch()
+    for _ in range(repeats):
+        seconds, digest = trained(study, preset, seeds)
+        print(f"processes  {seconds:7.1f} s  {digest}", flush=True)
+        threads = "engine.studies.seeds.in_processes"
+        with patch(threads, lambda session, waiting, _: session.each(waiting, session.to_its_end)):
+            seconds, digest = trained(study, preset, seeds)
+        print(f"threads    {seconds:7.1f} s  {digest}", flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
