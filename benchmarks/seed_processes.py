@@ -1,5 +1,7 @@
 """Seeds in threads against seeds in processes, the same run: seconds, and whether the results are the same bytes.
 
+The first run of all also loads libraries and data; compare the later ones.
+
 .venv/bin/python -m benchmarks.seed_processes counterfactual_text --preset tour --seeds 2
 """
 
