@@ -18,7 +18,7 @@ from engine.studies.sae_consistency.results import write_results
 from engine.studies.sae_consistency.saes import Sae, geometric_median
 from engine.studies.sae_consistency.source import BatchOrder, Source, open_source, source_key
 from engine.studies.sae_consistency.start import starting_tensors
-from engine.studies.sae_consistency.trainer import Trainer, make_trainers
+from engine.studies.sae_consistency.trainer import Trainer, make_trainers, stacks
 from engine.studies.seeds import surviving
 
 BIAS_SAMPLE = 8192
@@ -36,6 +36,8 @@ class Training:
         b_dec = decoder_bias(sample, self.config.decoder_bias)
         inits = [run.data_seed] * len(run.seeds) if self.config.seed_varies == "order" else run.seeds
         self.trainers = make_trainers(self.config, sample, run.seeds, inits, b_dec)
+        is_small = run.device == "cpu" and stacks(self.config, sample.shape[1], b_dec.device)
+        self.n_threads = 1 if is_small else torch.get_num_threads()
         for seed, tensors in starting_tensors(self.config, run.seeds, source).items():
             self.saes[seed].load({name: value.to(run.device) for name, value in tensors.items()})
         self.orders = [self._order(trainer) for trainer in self.trainers]
@@ -50,6 +52,10 @@ class Training:
         if self.config.seed_varies != "init":
             data_seed = stream_seed("order of a seed", trainer.seeds[0])
         return BatchOrder(self.source.train.n_rows, self.config.batch_size, data_seed)
+
+    def take_threads(self) -> None:
+        """Products of small SAEs are quicker in one thread; bytes depend on the number, which is the run's own."""
+        torch.set_num_threads(self.n_threads)
 
     @property
     def saes(self) -> dict[int, Sae]:
@@ -170,6 +176,7 @@ def train(runs: Sequence[Run], finish: Callable[[Run], None] = lambda run: None)
             pass
         for training in trainings:
             if not training.run.ended:
+                training.take_threads()
                 write_results(training)
                 finish(training.run)
 
@@ -189,6 +196,7 @@ def step_together(trainings: Sequence[Training]) -> bool:
     step = min((training.step for training in behind), default=0)
     now = [training for training in behind if training.step == step] or going
     for training in now:
+        training.take_threads()
         training.measure_if_due()
     if not behind:
         return False
@@ -199,6 +207,7 @@ def step_together(trainings: Sequence[Training]) -> bool:
     batches: Batches = {}
     for training in now:
         with surviving(training.run, alone=len(trainings) == 1):
+            training.take_threads()
             training.advance(batches)
     return True
 
