@@ -187,7 +187,7 @@ class TestStates:
                 assert time.monotonic() < deadline and engine.run(run)["state"] in ("queued", "running")
                 time.sleep(0.2)
             page = open_page("counterfactuals", run=run)
-            assert page.get("progress") and "one arm after the other" in text_of(page)
+            assert page.get("progress") and "on the seed's batches" in text_of(page)
             assert "KL of style" in str(figures(page))
         finally:
             engine.cancel(run)
