@@ -14,24 +14,19 @@ from unittest.mock import patch
 
 import typer
 
-from data.files import write_json
-from engine.run import Run
 from engine.studies import STUDIES
 from engine.studies.base import parse_config
 from engine.worker import prepare_torch
+from tests.training import InProcess
 
 
 def trained(study: str, preset: str, seeds: int) -> tuple[float, str]:
     """Seconds of a run without a GPU, and a digest of its results."""
     with tempfile.TemporaryDirectory() as folder:
-        config = parse_config(STUDIES[study], preset, {})
-        place = {"id": "benchmark", "study": study, "seeds": list(range(seeds)), "data_seed": 0}
-        write_json(Path(folder) / "config.json", {**place, "config": config.model_dump(mode="json")})
-        run = Run(Path(folder), config)
+        config = parse_config(STUDIES[study], preset, {}).model_dump(mode="json")
         start = time.perf_counter()
-        STUDIES[study].train(run)
+        InProcess(STUDIES[study]).train(Path(folder), config, list(range(seeds)))
         seconds = time.perf_counter() - start
-        run.finish()
         return seconds, hashlib.sha256((Path(folder) / "manifest.json").read_bytes()).hexdigest()[:12]
 
 

@@ -110,9 +110,8 @@ def prepare_torch() -> str:
 
     threads = os.environ.get("CONCORDANCE_THREADS") or len(os.sched_getaffinity(0))
     torch.set_num_threads(max(1, int(threads)))
-    torch.set_deterministic_debug_mode(
-        "warn"
-    )  # the same switch as use_deterministic_algorithms, which imports the compiler
+    # The same switch as use_deterministic_algorithms, which imports the compiler.
+    torch.set_deterministic_debug_mode("warn")
     if not torch.cuda.is_available():
         return "cpu"
     for fused in ("flash", "mem_efficient", "cudnn"):  # their backward passes add up in no fixed order

@@ -64,9 +64,8 @@ def in_processes(session: "SeedSession[Any]", learners: Sequence["SeedLearner"],
                 del going[pipe]
                 process.join()
                 learner.restore(*session.kept[learner.key])
-                if (
-                    process.exitcode == -signal.SIGKILL
-                ):  # by hand or for want of memory, as it would have ended the run
+                # Killed by hand or for want of memory, it takes the run with it, as when they were one process.
+                if process.exitcode == -signal.SIGKILL:
                     os.kill(os.getpid(), signal.SIGKILL)
                 if process.exitcode and error is None:
                     error = RuntimeError(f"the process of seed {learner.key} ended ({process.exitcode}).")

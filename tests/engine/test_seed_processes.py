@@ -20,6 +20,7 @@ from engine.run import Run, Stopped
 from engine.studies import STUDIES
 from engine.studies.base import parse_config
 from engine.studies.seeds import SeedSession, Threads
+from tests.engine.test_ray import eventually
 
 SEEDS = [0, 1, 2]
 
@@ -138,23 +139,13 @@ def test_one_that_is_killed_takes_the_run_with_it(tmp_path: Path) -> None:
     run.start()
     run.join(30)
     assert run.exitcode == -signal.SIGKILL
-    wait_for_the_end(pids(tmp_path))
+    eventually(lambda: not any(map(psutil.pid_exists, pids(tmp_path))), "the other ended", 30)
 
 
 def test_they_end_when_the_run_is_killed(tmp_path: Path) -> None:
     run = get_context("fork").Process(target=make_session(tmp_path, 10_000).train)
     run.start()
-    deadline = time.monotonic() + 30
-    while len(pids(tmp_path)) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: len(pids(tmp_path)) == 2, "two seeds began", 30)
     run.kill()
     run.join()
-    wait_for_the_end(pids(tmp_path))
-
-
-def wait_for_the_end(processes: set[int]) -> None:
-    deadline = time.monotonic() + 30
-    while any(map(psutil.pid_exists, processes)):
-        assert time.monotonic() < deadline, processes
-        time.sleep(0.05)
+    eventually(lambda: not any(map(psutil.pid_exists, pids(tmp_path))), "they ended", 30)

@@ -1,4 +1,4 @@
-"""A run: every seed's CLIP and arms, each seed in a thread of its own, then their evaluation on the same test pictures."""
+"""A run: every seed's CLIP and arms, each seed by itself, then their evaluation on the same test pictures."""
 
 from engine.run import Run, Stopped
 from engine.studies.seeds import SeedSession, Threads, one_thread_each

@@ -1,4 +1,4 @@
-"""A run: the image tower where it is learnt, then every seed in a thread of its own, and the tables."""
+"""A run: the image tower where it is learnt, then every seed by itself, and the tables."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from engine.studies.base import NOT_TESTED, Claim, Measurement
-from engine.studies.measuring import Tables, measurement, over_runs, pair_matrix
+from engine.studies.measuring import Tables, beyond_tour, measurement, over_runs, pair_matrix
 from engine.studies.sae_consistency.claims.measuring import (
     n_seeds,
     null_of,
@@ -39,8 +39,7 @@ def sweep_runs(architecture: str, **config: Any) -> list[dict[str, Any]]:
 
 def in_sweep(*architectures: str) -> Any:
     """Runs of the sweep; none at the tour's preset, where they would take half an hour."""
-    wanted = [run for architecture in architectures for run in sweep_runs(architecture)]
-    return lambda preset: [] if preset == "tour" else wanted
+    return beyond_tour(*(run for architecture in architectures for run in sweep_runs(architecture)))
 
 
 def measure_above_null(tables: list[Tables]) -> Measurement:
