@@ -29,7 +29,7 @@ class Learner:
         self.config, self.source, self.data_seed, self.log = config, source, data_seed, log
         self.arm, self.seed, self.key = arm, seed, f"{seed}/{arm}"
         self.model = Model(config, arm, len(source.domains), source.n_tokens, seed)
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, foreach=True)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self.step = 0
         self.curve: list[dict[str, Any]] = []
         points = range(1, LOGGED_POINTS + 1)

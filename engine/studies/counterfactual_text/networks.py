@@ -13,6 +13,7 @@ from engine.studies.counterfactual_text.config import Config
 
 PAD, UNKNOWN, START, END = range(4)
 SPECIAL = 4
+TOKENS_AT_ONCE = 128  # logits of more tokens do not stay in a core's cache
 Posterior = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -102,11 +103,12 @@ class TextDecoder(nn.Module):
         given = _shifted(seen)
         if hidden is not None:
             given = torch.where(hidden & (given > UNKNOWN) & (given != START), UNKNOWN, given)
-        logits = self.next(self._states(z, given))
-        lost = nn.functional.cross_entropy(
-            logits.flatten(0, 1), seen.flatten(), ignore_index=PAD, reduction="none"
-        )
-        return lost.view(seen.shape).sum(dim=1)
+        states, truth = self._states(z, given).flatten(0, 1), seen.flatten()
+        lost = [
+            nn.functional.cross_entropy(self.next(some), words, ignore_index=PAD, reduction="none")
+            for some, words in zip(states.split(TOKENS_AT_ONCE), truth.split(TOKENS_AT_ONCE), strict=True)
+        ]
+        return torch.cat(lost).view(seen.shape).sum(dim=1)
 
     def trace(self, z: Tensor, seen: Tensor) -> Tensor:
         return self._states(z, _shifted(seen)) * (seen != PAD)[..., None]
