@@ -73,6 +73,8 @@ class LocalExecutor:
 
         `python` is the interpreter it runs with, the engine's own by default.
         """
+        for child in self._children.values():
+            child.poll()  # whoever ended stays a zombie until it is asked
         device = {"CUDA_VISIBLE_DEVICES": str(slot)} if self.gpus else {}
         before = oom_kills()
         with (directories[0] / "worker.log").open("ab") as log:
