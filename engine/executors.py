@@ -36,9 +36,13 @@ class Executor(Protocol):
     def slots(self) -> int: ...
 
     @property
+    def slots_of_one(self) -> int:
+        """The most slots one worker can have."""
+
+    @property
     def place(self) -> str: ...
 
-    def start(self, directories: list[Path], slot: int, python: Path | None = None) -> Worker: ...
+    def start(self, directories: list[Path], slots: list[int], python: Path | None = None) -> Worker: ...
 
     def alive(self, worker: Worker) -> bool: ...
 
@@ -48,6 +52,11 @@ class Executor(Protocol):
         """A sentence on why a worker ended, OUT_OF_MEMORY, or None where it isn't known."""
 
     def close(self) -> None: ...
+
+
+def gpus_for(record: dict[str, Any]) -> int:
+    """How many GPUs the worker of a run needs."""
+    return int(record["config"].get("n_gpus", 1))
 
 
 class LocalExecutor:
@@ -65,17 +74,21 @@ class LocalExecutor:
         self._oom_kills: dict[int, int] = {}
 
     @property
+    def slots_of_one(self) -> int:
+        return self.slots
+
+    @property
     def place(self) -> str:
         return self.gpus[0] if self.gpus else "CPU"
 
-    def start(self, directories: list[Path], slot: int, python: Path | None = None) -> Worker:
-        """Start the worker of a launch's run directories on GPU `slot`, if there is one.
+    def start(self, directories: list[Path], slots: list[int], python: Path | None = None) -> Worker:
+        """Start the worker of a launch's run directories on the GPUs `slots`, if there are any.
 
         `python` is the interpreter it runs with, the engine's own by default.
         """
         for child in self._children.values():
             child.poll()  # whoever ended stays a zombie until it is asked
-        device = {"CUDA_VISIBLE_DEVICES": str(slot)} if self.gpus else {}
+        device = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, slots))} if self.gpus else {}
         before = oom_kills()
         with (directories[0] / "worker.log").open("ab") as log:
             child = subprocess.Popen(

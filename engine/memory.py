@@ -12,6 +12,7 @@ from engine.studies.base import Study
 
 BATCHES = ("batch_size", "pass_rows")  # config fields whose value a step's memory grows with
 ROOM = 0.9  # share of a device's memory that a run may plan with
+GPU = "the GPU"
 ELSE = "choose a smaller model or dictionary, or fewer seeds."
 
 
@@ -20,7 +21,7 @@ def available() -> tuple[float, str] | None:
     if executors.gpus_of_cluster is not None:
         return None
     if sizes := [float(line) * 2**20 for line in nvidia("memory.total") if line.strip().isdigit()]:
-        return min(sizes), "the GPU"
+        return min(sizes), GPU
     limit = Path("/sys/fs/cgroup/memory.max")
     given = limit.read_text().strip() if limit.exists() else "max"
     total = float(psutil.virtual_memory().total)
@@ -32,7 +33,7 @@ def outlook(study: Study, config: Any, n_seeds: int) -> dict[str, Any]:
     found = available()
     if found is None:
         return {"available_bytes": None, "memory_of": None, "memory_problem": None}
-    size, what = found
+    size, what = together(config, *found) if found[1] == GPU else found
     needed = study.estimate(config, n_seeds).get("memory_bytes", 0.0)
     problem = None
     if needed > ROOM * size:
@@ -42,6 +43,12 @@ def outlook(study: Study, config: Any, n_seeds: int) -> dict[str, Any]:
             f"{_field(config) or 'memory'}: about {_gb(needed)} are needed and {what} has {_gb(size)}; {cure}"
         )
     return {"available_bytes": size, "memory_of": what, "memory_problem": problem}
+
+
+def together(config: Any, size: float, what: str) -> tuple[float, str]:
+    """Bytes that the GPUs of a run have, each `size`, and what to call them: its estimate is of all parts."""
+    n = getattr(config, "n_gpus", 1)
+    return (n * size, f"a group of {n} GPUs") if n > 1 else (size, what)
 
 
 def batch_that_fits(

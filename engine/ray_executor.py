@@ -70,6 +70,11 @@ class RayExecutor:
         return len(self.gpus) or sum(int(node["CPU"] // self._share()["num_cpus"]) for node in self.nodes)
 
     @property
+    def slots_of_one(self) -> int:
+        share = self._share()["num_cpus"]
+        return max((int(node.get("GPU", 0) or node["CPU"] // share) for node in self.nodes), default=1)
+
+    @property
     def place(self) -> str:
         what = (
             f"{len(self.gpus)} GPUs" if self.gpus else f"{int(sum(node['CPU'] for node in self.nodes))} cores"
@@ -83,11 +88,11 @@ class RayExecutor:
             return {"num_gpus": 1, "num_cpus": max(1, min(int(n["CPU"] // n["GPU"]) for n in nodes))}
         return {"num_gpus": 0, "num_cpus": min((int(node["CPU"]) for node in self.nodes), default=1)}
 
-    def start(self, directories: list[Path], slot: int, python: Path | None = None) -> Worker:
+    def start(self, directories: list[Path], slots: list[int], python: Path | None = None) -> Worker:
         """Hand the launch to the cluster; Ray chooses the node."""
         name = f"run-{directories[0].name}"
         study = read_json(directories[0] / "config.json")["study"]
-        share = self._share()
+        share = {name: value * len(slots) for name, value in self._share().items()}
         run_ids = [directory.name for directory in directories]
         arguments = {
             "home": str(self.home),

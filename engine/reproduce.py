@@ -15,7 +15,7 @@ from data.files import read_json, write_json
 from engine.environments import interpreter
 from engine.errors import UserError
 from engine.events import read_events
-from engine.executors import LocalExecutor
+from engine.executors import LocalExecutor, gpus_for
 from engine.identity import code_version, environment_of
 
 TOLERANCE = 1e-3
@@ -69,7 +69,7 @@ def _train(directory: Path, record: dict[str, Any], follow: Callable[[dict[str, 
     events = directory / "events.jsonl"
     cursor = events.stat().st_size if events.exists() else 0
     executor = LocalExecutor()
-    worker = executor.start([directory], 0, interpreter(name) if name else None)
+    worker = executor.start([directory], list(range(gpus_for(record))), interpreter(name) if name else None)
     outcome: dict[str, Any] = {}
     try:
         alive = True

@@ -10,7 +10,7 @@ from engine import memory
 from engine.environments import interpreter
 from engine.errors import UserError
 from engine.events import read_events
-from engine.executors import OUT_OF_MEMORY, Executor
+from engine.executors import OUT_OF_MEMORY, Executor, gpus_for
 from engine.identity import code_version, command, environment_of, find_study, identity
 from engine.store import Store
 from engine.studies.base import parse_config
@@ -99,7 +99,7 @@ class Scheduler:
         """What makes a run the run it is, validated. Raises UserError."""
         study = find_study(study_name)
         config = parse_config(study, preset, overrides)
-        return {
+        record = {
             "study": study.name,
             "config": config.model_dump(mode="json"),
             "seeds": checked_seeds(seeds),
@@ -107,6 +107,11 @@ class Scheduler:
             "fingerprint": study.fingerprint(config, seeds),
             "code_version": code_version(study.name),
         }
+        if self.executor.gpus and gpus_for(record) > (most := self.executor.slots_of_one):
+            raise UserError(
+                "n_gpus", f"{gpus_for(record)} are set and one machine here has {most}; lower it."
+            )
+        return record
 
     def submit(
         self,
@@ -159,6 +164,10 @@ class Scheduler:
             raise UserError(
                 "settings",
                 "runs launched together share a process; launch those of another environment apart.",
+            )
+        if len({gpus_for(record) for record in records.values()}) > 1:
+            raise UserError(
+                "settings", "runs launched together share GPUs; launch those of another n_gpus apart."
             )
         group = identity({"runs": list(records)}) if len(records) > 1 else None
         with self._lock:
@@ -295,28 +304,34 @@ class Scheduler:
         running = [entry for entry in self._entries.values() if entry.state["state"] == "running"]
         for entry in running:
             self._watch(entry)
-        busy = {entry.state["slot"] for entry in running if entry.state["state"] == "running"}
+        busy = {
+            slot for entry in running if entry.state["state"] == "running" for slot in entry.state["slots"]
+        }
         free = [slot for slot in range(self.executor.slots) if slot not in busy]
-        while free and (queue := self._queue()):
+        while (queue := self._queue()) and (needed := self._slots_for(queue[0])) <= len(free):
             members = self._members(queue[0])
             waiting = [entry for entry in queue if entry in members]
-            together = waiting[: -(-len(waiting) // len(free))]
-            self._start(together, free.pop(0))
+            together = waiting[: -(-len(waiting) // (len(free) // needed))]
+            self._start(together, [free.pop(0) for _ in range(needed)])
 
-    def _start(self, together: list[Entry], slot: int) -> None:
+    def _slots_for(self, entry: Entry) -> int:
+        """How many slots a run waits for; without a GPU its parts are processes of one worker."""
+        return gpus_for(entry.record) if self.executor.gpus else 1
+
+    def _start(self, together: list[Entry], slots: list[int]) -> None:
         """Start one worker for runs of a launch; a launch of several is spread over the slots that are free."""
         for entry in together:
             entry.skip_events()
         try:
             environment = together[0].state.get("environment")
             python = interpreter(environment) if environment else None
-            worker = self.executor.start([entry.directory for entry in together], slot, python)
+            worker = self.executor.start([entry.directory for entry in together], slots, python)
         except UserError as error:
             for entry in together:
                 self._settle(entry, "failed", str(error))
             return
         for entry in together:
-            entry.update(state="running", slot=slot, started=time.time(), **worker)
+            entry.update(state="running", slots=slots, started=time.time(), **worker)
             self.store.save_run(entry.record, entry.state)
 
     def _watch(self, entry: Entry) -> None:

@@ -94,7 +94,8 @@ def _out_of_memory(run: Run) -> str:
 
     if run.device == "cuda":
         free, whole = torch.cuda.mem_get_info()
-        size, what = float(min(whole, free + torch.cuda.memory_reserved())), "the GPU"
+        size = float(min(whole, free + torch.cuda.memory_reserved()))
+        size, what = memory.together(run.config, size, memory.GPU)
     else:
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

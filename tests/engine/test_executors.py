@@ -1,17 +1,95 @@
 """Worker processes of this machine."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 
-from engine.executors import LocalExecutor
+from engine import executors
+from engine.errors import UserError
+from engine.executors import LocalExecutor, Worker
+from engine.scheduler import Scheduler
+from engine.store import Store
+from tests.conftest import TINY_WORLD
 from tests.engine.test_ray import eventually
 
 
 def test_a_worker_that_ended_leaves_no_zombie_once_the_next_starts(tmp_path: Path) -> None:
     executor = LocalExecutor()
-    first = executor.start([tmp_path], 0, Path("/bin/true"))
+    first = executor.start([tmp_path], [0], Path("/bin/true"))
     eventually(lambda: psutil.Process(first["pid"]).status() == psutil.STATUS_ZOMBIE, "it ended")
-    second = executor.start([tmp_path], 0, Path("/bin/true"))
+    second = executor.start([tmp_path], [0], Path("/bin/true"))
     assert not psutil.pid_exists(first["pid"])
     eventually(lambda: not executor.alive(second), "it ended")
+
+
+class Recorded:
+    """An executor of two GPUs that notes what it is asked to start and lets every worker live."""
+
+    grace, gpus, slots, slots_of_one, place = 1.0, ["A", "B"], 2, 2, "two GPUs"
+
+    def __init__(self) -> None:
+        self.started: list[tuple[str, list[int]]] = []
+
+    def start(self, directories: list[Path], slots: list[int], python: Path | None = None) -> Worker:
+        self.started.append((directories[0].name, slots))
+        return {"pid": len(self.started), "born": 0.0, "actor": None}
+
+    def alive(self, worker: Worker) -> bool:
+        return True
+
+    def stop(self, worker: Worker, force: bool) -> None: ...
+
+    def why(self, worker: Worker) -> str | None:
+        return None
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[Scheduler]:
+    (tmp_path / "activations").mkdir()
+    store = Store(tmp_path)
+    yield Scheduler(tmp_path, store, Recorded())
+    store.close()
+
+
+def end(scheduler: Scheduler, run_id: str) -> None:
+    line = json.dumps({"t": 1.0, "kind": "state", "state": "failed", "error": "it ended"})
+    (scheduler.home / "runs" / run_id / "events.jsonl").write_text(line + "\n")
+
+
+def test_a_run_that_needs_two_gpus_gets_two_and_waits_until_they_are_free(scheduler: Scheduler) -> None:
+    wide, narrow = {**TINY_WORLD, "n_gpus": 2}, TINY_WORLD
+    first = scheduler.submit("sae_consistency", None, narrow, [0], 0)
+    second = scheduler.submit("sae_consistency", None, wide, [0], 0)
+    third = scheduler.submit("sae_consistency", None, narrow, [1], 0)
+    started = scheduler.executor.started
+    scheduler._tick()
+    assert started == [(first, [0])]
+    end(scheduler, first)
+    scheduler._tick()
+    assert started == [(first, [0]), (second, [0, 1])]
+    end(scheduler, second)
+    scheduler._tick()
+    assert started[2:] == [(third, [0])]
+
+
+def test_more_gpus_than_a_machine_has_are_refused_in_one_sentence(scheduler: Scheduler) -> None:
+    with pytest.raises(UserError, match=r"n_gpus: 3 are set and one machine here has 2; lower it."):
+        scheduler.submit("sae_consistency", None, {**TINY_WORLD, "n_gpus": 3}, [0], 0)
+    with pytest.raises(UserError, match="launch those of another n_gpus apart"):
+        scheduler.submit_group("sae_consistency", [TINY_WORLD, {**TINY_WORLD, "n_gpus": 2}], [0], 0)
+
+
+def test_a_worker_sees_the_gpus_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "gpu_names", lambda: ["A", "B", "C"])
+    shows = tmp_path / "shows"
+    shows.write_text(f'#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES" > {tmp_path}/seen\n')
+    shows.chmod(0o755)
+    executor = LocalExecutor()
+    worker = executor.start([tmp_path], [0, 2], shows)
+    eventually(lambda: not executor.alive(worker), "it ended")
+    assert (tmp_path / "seen").read_text() == "0,2\n"

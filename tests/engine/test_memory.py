@@ -94,7 +94,7 @@ def test_a_killed_worker_says_what_killed_it(tmp_path: Path) -> None:
     directory = tmp_path / "runs" / ("b" * 12)
     directory.mkdir(parents=True)
     local = LocalExecutor()
-    worker = local.start([directory], 0)
+    worker = local.start([directory], [0])
     os.kill(worker["pid"], signal.SIGKILL)
     while local.alive(worker):
         time.sleep(0.01)

@@ -157,7 +157,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, s
             local = LocalExecutor()
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("CONCORDANCE_THREADS", "1")
-                worker = local.start([directory], 0)
+                worker = local.start([directory], [0])
             try:
                 eventually(lambda: not local.alive(worker), "the local run ended")
             finally:

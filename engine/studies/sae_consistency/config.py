@@ -248,6 +248,16 @@ class Config(StudyConfig):
         ge=0,
         le=1,
     )
+    n_gpus: int = form_field(
+        "GPUs that hold one dictionary together, for one too wide for a single GPU: each has a part of the latents and reads "
+        "every vector. Without a GPU they are processes.",
+        group="Training",
+        default=1,
+        unit="GPUs",
+        advanced=True,
+        ge=1,
+        le=16,
+    )
     checkpoint_every: int = form_field(
         "Steps between checkpoints; a killed run loses at most these.",
         group="Training",
@@ -343,6 +353,13 @@ class Config(StudyConfig):
                 "true_sparsity",
                 f"{self.true_sparsity} exceeds n_true_features = {self.n_true_features}; lower true_sparsity.",
             )
+        if self.n_gpus > 1 and self.orthogonality > 0:
+            raise ConfigError(
+                "n_gpus",
+                "orthogonality compares latents of all parts; set orthogonality to 0 or n_gpus to 1.",
+            )
+        if self.n_gpus > self.d_sae:
+            raise ConfigError("n_gpus", f"{self.n_gpus} exceeds d_sae = {self.d_sae}; lower n_gpus.")
         if self.judge_endpoint and not self.judge_model:
             raise ConfigError("judge_model", "the judge's API needs a model name; give judge_model.")
         if self.warmup_fraction + self.decay_fraction > 1:

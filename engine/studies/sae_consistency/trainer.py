@@ -17,14 +17,11 @@ CALIBRATION_ROWS = 1024
 class Trainer:
     """The SAEs of `seeds` (stacked when several), their optimiser, and how long each latent has been silent."""
 
-    def __init__(
-        self, config: Config, d_in: int, seeds: Sequence[int], inits: Sequence[int], b_dec: Tensor
-    ) -> None:
-        self.config, self.seeds = config, tuple(seeds)
-        self.sae: Sae = ARCHITECTURES[config.architecture](config, d_in, inits, b_dec)
-        parameters = self.sae.trained.values()
+    def __init__(self, config: Config, seeds: Sequence[int], sae: Sae) -> None:
+        self.config, self.seeds, self.sae = config, tuple(seeds), sae
+        parameters = sae.trained.values()
         self.optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, foreach=True)
-        self.silent = torch.zeros(self.sae.b_enc.shape, dtype=torch.int64, device=b_dec.device)
+        self.silent = torch.zeros(sae.b_enc.shape, dtype=torch.int64, device=sae.b_enc.device)
 
     @property
     def dead(self) -> Tensor:
@@ -47,32 +44,40 @@ class Trainer:
         self.optimiser.step()
         self.sae.constrain()
         self.silent = torch.where(result.fired, 0, self.silent + len(x))
+        dead = self.sae.summed(self.dead.float().sum(dim=-1))
         total = float((x - x.mean(dim=0)).square().sum())
         columns = {
             "loss": losses,
             "fvu": [error / total if total else 0.0 for error in result.squared_error.flatten().tolist()],
             "l0": result.l0.flatten().tolist(),
-            "dead_fraction": self.dead.float().mean(dim=-1).flatten().tolist(),
+            "dead_fraction": (dead / self.config.d_sae).flatten().tolist(),
         }
         return {
             seed: {name: column[index] for name, column in columns.items()}
             for index, seed in enumerate(self.seeds)
         }
 
+    def finish(self) -> None:
+        """Make ready for evaluation once no step follows."""
+
     def _mine(self, tensor: Tensor, index: int) -> Tensor:
         return tensor[index] if self.sae.stacked else tensor
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a later process needs to go on bit-exactly, under names of each seed."""
+        return {
+            f"seed-{seed}.{name}": (value if name.endswith(".step") else self._mine(value, index)).clone()
+            for index, seed in enumerate(self.seeds)
+            for name, value in self.named().items()
+        }
+
+    def named(self) -> dict[str, Tensor]:
+        """The same of all seeds together, as they are and not copied."""
         named = {**self.sae.tensors, "silent": self.silent}
         for name, parameter in self.sae.trained.items():
             for key, value in self.optimiser.state[parameter].items():
                 named[f"adam.{name}.{key}"] = value
-        return {
-            f"seed-{seed}.{name}": (value if name.endswith(".step") else self._mine(value, index)).clone()
-            for index, seed in enumerate(self.seeds)
-            for name, value in named.items()
-        }
+        return named
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         def whole(name: str) -> Tensor:
@@ -91,25 +96,26 @@ class Trainer:
                 }
 
 
-def make_trainers(
+def make_saes(
     config: Config, sample: Tensor, seeds: Sequence[int], inits: Sequence[int], b_dec: Tensor
-) -> list[Trainer]:
-    """Trainers of all seeds: one stack of them where batched products gain, else one each.
+) -> list[tuple[Sequence[int], Sae]]:
+    """SAEs and whose they are: one stack of all seeds where batched products gain, else one each.
 
     `sample` (n × d_in) holds training vectors that thresholds start from; `inits` are the initialisation seeds.
     """
     d_in = sample.shape[1]
     together = len(set(inits)) == len(seeds) and stacks(config, d_in, b_dec.device)
     groups = [(seeds, inits)] if together else [([s], [i]) for s, i in zip(seeds, inits, strict=True)]
-    trainers = [Trainer(config, d_in, mine, starts, b_dec) for mine, starts in groups]
-    for trainer in trainers:
-        trainer.sae.calibrate(sample[:: max(1, len(sample) // CALIBRATION_ROWS)])
-    return trainers
+    made = ARCHITECTURES[config.architecture]
+    saes = [(mine, made(config, d_in, starts, b_dec)) for mine, starts in groups]
+    for _, sae in saes:
+        sae.calibrate(sample[:: max(1, len(sample) // CALIBRATION_ROWS)])
+    return saes
 
 
 def stacks(config: Config, d_in: int, device: torch.device) -> bool:
     """Whether one SAE is too small to fill the machine, so that seeds are batched (benchmarks/sae_training.py)."""
-    if config.seed_varies != "init" or config.start_from:
+    if config.seed_varies != "init" or config.start_from or config.n_gpus > 1:
         return False
     if device.type == "cuda":
         return config.d_sae <= STACK_D_SAE_GPU

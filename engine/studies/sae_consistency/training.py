@@ -14,11 +14,12 @@ from analyses.streams import stream_seed
 from engine.errors import UserError
 from engine.run import Run, Stopped
 from engine.studies.sae_consistency.config import Config
+from engine.studies.sae_consistency.parts import CutTrainer, Parts, parts_of
 from engine.studies.sae_consistency.results import write_results
 from engine.studies.sae_consistency.saes import Sae, geometric_median
 from engine.studies.sae_consistency.source import BatchOrder, Source, open_source, source_key
 from engine.studies.sae_consistency.start import starting_tensors
-from engine.studies.sae_consistency.trainer import Trainer, make_trainers, stacks
+from engine.studies.sae_consistency.trainer import Trainer, make_saes, stacks
 from engine.studies.seeds import surviving
 
 BIAS_SAMPLE = 8192
@@ -29,23 +30,32 @@ Batches = dict[tuple[int, int, int], Tensor]
 class Training:
     """One run: its seeds on one stream, the same rows in the same order unless `seed_varies` says otherwise."""
 
-    def __init__(self, run: Run, source: Source) -> None:
+    def __init__(self, run: Run, source: Source, parts: Parts | None = None) -> None:
         self.run, self.source = run, source
         self.config: Config = run.config
-        sample = bias_sample(source).to(run.device)
+        self.whole_on = "cpu" if parts else run.device
+        sample = bias_sample(source).to(self.whole_on)
         b_dec = decoder_bias(sample, self.config.decoder_bias)
         inits = [run.data_seed] * len(run.seeds) if self.config.seed_varies == "order" else run.seeds
-        self.trainers = make_trainers(self.config, sample, run.seeds, inits, b_dec)
+        saes = make_saes(self.config, sample, run.seeds, inits, b_dec)
+        starts = starting_tensors(self.config, run.seeds, source)
+        for seeds, sae in saes:
+            if seeds[0] in starts:
+                sae.load(starts[seeds[0]])
+        self.trainers = [self._trainer(seeds, sae, parts) for seeds, sae in saes]
         is_small = run.device == "cpu" and stacks(self.config, sample.shape[1], b_dec.device)
         self.n_threads = 1 if is_small else torch.get_num_threads()
-        for seed, tensors in starting_tensors(self.config, run.seeds, source).items():
-            self.saes[seed].load({name: value.to(run.device) for name, value in tensors.items()})
         self.orders = [self._order(trainer) for trainer in self.trainers]
         self.match_points = match_points(self.config.steps, self.config.n_match_points)
         self.trajectory: list[dict[str, Any]] = []
         self.gt_trajectory: list[dict[str, Any]] = []
         self.step = self._restore()
         self._since, self._mark = time.perf_counter(), self.step
+
+    def _trainer(self, seeds: Sequence[int], sae: Sae, parts: Parts | None) -> Trainer:
+        if parts is None:
+            return Trainer(self.config, seeds, sae)
+        return CutTrainer(self.config, seeds, sae, parts)
 
     def _order(self, trainer: Trainer) -> BatchOrder:
         data_seed = self.run.data_seed
@@ -60,6 +70,10 @@ class Training:
     @property
     def saes(self) -> dict[int, Sae]:
         return {seed: sae for trainer in self.trainers for seed, sae in trainer.saes().items()}
+
+    def finish(self) -> None:
+        for trainer in self.trainers:
+            trainer.finish()
 
     def dead(self, seed: int) -> Tensor:
         """Latents (d_sae) of a seed that have been silent for `dead_after` vectors."""
@@ -147,7 +161,7 @@ class Training:
         )
 
     def _restore(self) -> int:
-        restored = self.run.restore(self.run.device)
+        restored = self.run.restore(self.whole_on)
         if restored is None:
             return 0
         step, tensors, state = restored
@@ -168,15 +182,16 @@ def train(runs: Sequence[Run], finish: Callable[[Run], None] = lambda run: None)
     def open_one(run: Run) -> Training:
         key = source_key(run.config)
         sources[key] = sources.get(key) or open_source(run)
-        return Training(run, sources[key])
+        return Training(run, sources[key], parts)
 
-    with torch.no_grad():
+    with torch.no_grad(), parts_of(runs) as parts:
         trainings = _each(runs, open_one)
         while step_together(trainings):
             pass
         for training in trainings:
             if not training.run.ended:
                 training.take_threads()
+                training.finish()
                 write_results(training)
                 finish(training.run)
 

@@ -99,6 +99,13 @@ class Sae(ABC):
             setattr(single, name, value[index])
         return single
 
+    def to(self, device: str) -> Self:
+        """This SAE on another device."""
+        moved = copy.copy(self)
+        for name, value in self.tensors.items():
+            setattr(moved, name, value.to(device))
+        return moved
+
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Copy values into the tensors of an SAE of one seed."""
         for name, value in self.tensors.items():
@@ -108,6 +115,10 @@ class Sae(ABC):
 
     def calibrate(self, sample: Tensor) -> None:  # noqa: B027
         """Set what starts from data, given vectors (n × d_in)."""
+
+    def summed(self, part: Tensor) -> Tensor:
+        """The sum over the parts of a dictionary that is cut over processes; of a whole one what it gives itself."""
+        return part
 
     @abstractmethod
     def support(self, pre: Tensor) -> Code:
@@ -152,11 +163,11 @@ class Sae(ABC):
         self._regularise(number)
         active = (z > 0).to(z.dtype)
         fired = code.over_vectors(active)
-        return Step(loss, p.squared, fired.sum(dim=-1) / len(x), fired > 0)
+        return Step(loss, p.squared, self.summed(fired.sum(dim=-1)) / len(x), fired > 0)
 
     def reconstruct(self, x: Tensor, centred: Tensor, pre: Tensor, code: Code, z: Tensor) -> Pass:
         """The squared error and its gradients with respect to z, decoder and b_dec."""
-        error = code.decode(z, self.decoder).add_(self.b_dec.unsqueeze(-2)).sub_(x)
+        error = self.summed(code.decode(z, self.decoder)).add_(self.b_dec.unsqueeze(-2)).sub_(x)
         squared = error.square().sum(dim=(-2, -1))
         gradient = error * (2 / len(x))
         dz = code.dots(gradient, self.decoder)
@@ -178,7 +189,7 @@ class Sae(ABC):
         sums = p.code.over_vectors(d_pre)
         self.encoder.grad = p.code.transposed(d_pre, p.centred)
         self.b_enc.grad = sums if d_gate is None else p.code.over_vectors(d_gate)
-        self.b_dec.grad = p.d_bias - product(sums.unsqueeze(-2), self.encoder).squeeze(-2)
+        self.b_dec.grad = p.d_bias - self.summed(product(sums.unsqueeze(-2), self.encoder).squeeze(-2))
 
     def _regularise(self, number: int) -> None:
         """Weight decay, decoder orthogonality, and no decoder gradient along a row of fixed norm."""

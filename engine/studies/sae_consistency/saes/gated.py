@@ -36,9 +36,9 @@ class GatedSae(Sae):
         d_magnitude = p.dz * (p.z > 0)
         self.b_mag.grad = code.over_vectors(d_magnitude)
         self.r_mag.grad = code.over_vectors(d_magnitude * scale * (gate - code.per_latent(self.b_enc)))
-        miss = code.decode(gate, self.decoder).add_(self.b_dec.unsqueeze(-2)).sub_(p.x)
+        miss = self.summed(code.decode(gate, self.decoder)).add_(self.b_dec.unsqueeze(-2)).sub_(p.x)
         weight = self.config.l1_coefficient / batch
         ones = code.per_latent(torch.ones_like(self.b_enc))
         d_gate = code.dots(miss * (2 / batch), self.decoder) + weight * ones
         self.set_encoder_gradients(p, d_gate + d_magnitude * scale, d_gate)
-        return weight * code.total(gate) + miss.square().sum(dim=(-2, -1)) / batch
+        return weight * self.summed(code.total(gate)) + miss.square().sum(dim=(-2, -1)) / batch

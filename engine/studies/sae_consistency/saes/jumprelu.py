@@ -38,7 +38,7 @@ class JumpReluSae(Sae):
         threshold = code.per_latent(self.threshold)
         above = code.take(p.pre) - threshold
         inside = ((above > -width / 2) & (above < width / 2)).to(p.dz.dtype) / width
-        excess = code.over_latents((p.z > 0).to(p.dz.dtype)) - k
+        excess = self.summed(code.over_latents((p.z > 0).to(p.dz.dtype))) - k
         weight = self.config.l0_coefficient / len(p.x)
         slope = code.per_vector(excess * (weight * 4 / k))
         self.threshold.grad = -code.over_vectors(inside * (threshold * p.dz + slope))

@@ -15,4 +15,4 @@ class ReluSae(Sae):
     def backward(self, p: Pass) -> Tensor:
         weight = self.config.l1_coefficient / len(p.x)
         self.set_encoder_gradients(p, (p.dz + weight) * (p.z > 0))
-        return weight * p.code.total(p.z)
+        return weight * self.summed(p.code.total(p.z))

@@ -35,11 +35,17 @@ class TopKSae(Sae):
     def _revive_one(self, p: Pass, dead: Tensor, mine: int | EllipsisType) -> Tensor:
         """The dead latents are cut out first: dense products over them alone cost less than sparse ones over all."""
         ids = dead.nonzero().flatten()
-        rows, pre, centred = self.decoder[mine][ids], p.pre[mine][:, ids], p.centred[mine]
-        k_aux = min(len(ids), max(self.config.k, centred.shape[1] // 2))
+        rows, pre = self.decoder[mine][ids], p.pre[mine][:, ids]
+        k_aux = min(len(ids), max(self.config.k, rows.shape[1] // 2))
         kept = pre.topk(k_aux, dim=1, sorted=False)
         z = torch.zeros_like(pre).scatter_(1, kept.indices, kept.values.relu())
-        miss = torch.addmm(p.error[mine], z, rows)
+        return self._pull(p, ids, rows, z, torch.addmm(p.error[mine], z, rows), mine)
+
+    def _pull(
+        self, p: Pass, ids: Tensor, rows: Tensor, z: Tensor, miss: Tensor, mine: int | EllipsisType
+    ) -> Tensor:
+        """Add the gradients of latents `ids`, decoder `rows`, whose values z (B × ids) leave `miss` (B × d_in); the loss."""
+        centred = p.centred[mine]
         alpha = self.config.aux_coefficient / len(centred)
         gradient = miss * (2 * alpha)
         dz = (gradient @ rows.T).mul_(z > 0)
@@ -49,7 +55,7 @@ class TopKSae(Sae):
         encoder.index_add_(0, ids, dz.T @ centred)
         decoder.index_add_(0, ids, z.T @ gradient)
         b_enc.index_add_(0, ids, sums)
-        b_dec.sub_(sums @ self.encoder[mine][ids])
+        b_dec.sub_(self.summed(sums @ self.encoder[mine][ids]))
         return alpha * miss.square().sum()
 
 
