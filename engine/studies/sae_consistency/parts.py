@@ -289,9 +289,7 @@ class Hands:
         trainer = self.trainers[key]
         x = torch.empty(rows, len(trainer.sae.b_dec), device=self.device)
         dist.broadcast(x, 0)
-        with suppress(
-            UserError
-        ):  # every process finds the same loss; the run's own says what is wrong with it
+        with suppress(UserError):  # the run's own process finds the same and says it
             trainer.step(x, number, rate)
 
     def send(self, key: int, names: list[str]) -> None:
