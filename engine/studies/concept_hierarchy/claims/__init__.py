@@ -166,7 +166,7 @@ CLAIMS = (
         paper="not in the paper",
         rule="Shown when the mean over random 80 % of the people is at least 0.9.",
         baseline_name="factor analysis of the same items",
-        runs=on("bfi", **NONE),
+        runs=beyond_tour({"preset": "bfi", "config": NONE}),
         measure=measuring.measure_bfi,
         min_seeds=SEEDS,
     ),
