@@ -1,4 +1,4 @@
-"""Entry of the app: `streamlit run home.py` (started by `concordance up`)."""
+"""What every session of the app runs first; `app/serve.py` serves it."""
 
 from pathlib import Path
 

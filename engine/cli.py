@@ -177,7 +177,7 @@ def _start_app(port: int) -> "subprocess.Popen[bytes]":
     flags = [f"--{name}={value}" for name, value in options.items()]
     if (secrets := engine_client.state_dir() / "secrets.toml").exists():
         flags.append(f"--secrets.files={secrets}")
-    command = [sys.executable, "-m", "streamlit", "run", "home.py", *flags]
+    command = [sys.executable, "-m", "streamlit", "run", "serve.py", *flags]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
 
 

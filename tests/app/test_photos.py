@@ -233,3 +233,14 @@ def is_safe(colour: str) -> bool:
     ):
         return True
     return "#{:02x}{:02x}{:02x}".format(*rgb) in SAFE | SCALE
+
+
+def test_a_deep_link_opens_without_an_error_in_the_console(
+    shots: dict[str, Shot], address: str, page: Page
+) -> None:
+    errors: list[str] = []
+    page.on("console", lambda message: errors.extend(error_of(message)))
+    page.goto(f"{address}/causal-graph?run=none")
+    until_idle(page)
+    assert errors == []
+    assert page.url.startswith(f"{address}/causal-graph")

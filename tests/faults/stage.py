@@ -117,7 +117,7 @@ class Stage:
         if self.app is None or self.app.poll() is not None:
             with (self.home / "app.log").open("ab") as log:
                 self.app = subprocess.Popen(
-                    [sys.executable, "-m", "streamlit", "run", "home.py", f"--server.port={self.port}",
+                    [sys.executable, "-m", "streamlit", "run", "serve.py", f"--server.port={self.port}",
                      "--server.address=127.0.0.1", "--server.headless=true", "--browser.gatherUsageStats=false"],
                     cwd=Path(__file__).parents[2] / "app", stdout=log, stderr=log, start_new_session=True,
                 )  # fmt: skip
