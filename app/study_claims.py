@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from analyses.sae_frames import claims_table
-from app.connection import client, may_launch, stay_connected
+from app.connection import client, may_launch, stay_connected, studies
 from app.widgets import ACTIVE, attempt
 from engine.client import EngineError
 
@@ -43,6 +43,10 @@ def claims_section(study: str, title: str = "The paper's claims, tested here") -
                 name: st.column_config.Column(width=width) for name, width in CLAIM_COLUMNS.items()
             },
         )
+    command = f"`concordance verify {study} --preset standard`"
+    if not any(claim["in_tour"] for claim in studies()[study]["claims"]):
+        st.caption(f"A tour trains too little to test any of them; {command} does.")
+        return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Test the claims at tour size",
@@ -51,7 +55,7 @@ def claims_section(study: str, title: str = "The paper's claims, tested here") -
             icon=":material/science:",
             **may_launch(),
         )
-        st.caption(f"Or `concordance verify {study} --preset standard`.")
+        st.caption(f"Or {command}.")
 
 
 def _test_claims(study: str) -> None:

@@ -58,6 +58,13 @@ def describe_study(study: Study) -> dict[str, Any]:
         "sweeps": {name: list(settings) for name, settings in study.sweeps.items()},
         "tables": list(study.tables),
         "claims": [
-            {"name": c.name, "sentence": c.sentence, "paper": c.paper, "rule": c.rule} for c in study.claims
+            {
+                "name": claim.name,
+                "sentence": claim.sentence,
+                "paper": claim.paper,
+                "rule": claim.rule,
+                "in_tour": bool(claim.runs("tour")),
+            }
+            for claim in study.claims
         ],
     }
