@@ -8,8 +8,6 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from streamlit.file_util import get_static_dir
 
-from app.widgets import PAGES
-
 HERE = '<script>window.__streamlit={BACKEND_BASE_URL:location.origin+"/"}</script>'
 INDEX = (
     (Path(get_static_dir()) / "index.html").read_text(encoding="utf-8").replace("<head>", f"<head>{HERE}", 1)
@@ -21,4 +19,5 @@ async def index(request: Request) -> HTMLResponse:
     return HTMLResponse(INDEX, headers={"Cache-Control": "no-cache"})
 
 
-app = st.App("home.py", routes=[Route(f"/{name.replace('_', '-')}", index) for name in PAGES])
+pages = sorted(view.stem.replace("_", "-") for view in Path(__file__).with_name("views").glob("*.py"))
+app = st.App("home.py", routes=[Route(f"/{page}", index) for page in pages])

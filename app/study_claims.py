@@ -45,7 +45,7 @@ def claims_section(study: str, title: str = "The paper's claims, tested here") -
         )
     command = f"`concordance verify {study} --preset standard`"
     if not any(claim["in_tour"] for claim in studies()[study]["claims"]):
-        st.caption(f"A tour trains too little to test any of them; {command} does.")
+        st.caption(f"A tour trains too little to test these claims; {command} tests them.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
