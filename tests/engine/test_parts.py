@@ -19,7 +19,11 @@ CUT = {**TINY_WORLD, "n_gpus": 2, "n_steps": 300, "checkpoint_every": 50}
 
 def others(pid: int) -> list[psutil.Process]:
     """The processes that hold parts of a worker's dictionaries."""
-    return [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    return [
+        child
+        for child in psutil.Process(pid).children()
+        if "sae_consistency.part" in " ".join(child.cmdline())
+    ]
 
 
 def test_a_killed_part_interrupts_the_run_which_resumes_to_identical_bytes(

@@ -7,17 +7,16 @@ one GPU, and what an SAE is found to be does not depend on where it was trained,
 
 import json
 import os
+import select
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 import torch.distributed as dist
@@ -25,13 +24,13 @@ from torch import Tensor
 
 from engine.errors import UserError
 from engine.run import Run
+from engine.studies.sae_consistency import part
 from engine.studies.sae_consistency.config import Config
+from engine.studies.sae_consistency.part import Named, device_of, is_cut, make_part
 from engine.studies.sae_consistency.saes import Sae
-from engine.studies.sae_consistency.saes.cut import CUT
 from engine.studies.sae_consistency.trainer import Trainer
 
 PATIENCE = 5.0  # seconds in which the end of another process is noticed
-Named = dict[str, Tensor]
 
 
 @contextmanager
@@ -61,24 +60,25 @@ class Parts:
 
     def __init__(self, n: int, device: str, folder: Path, lost: Callable[[str], None]) -> None:
         self.n, self.device, self.n_made, self._lost, self._closing = n, device, 0, lost, False
-        context, threads = get_context("spawn"), max(1, torch.get_num_threads() // n)
+        threads = max(1, torch.get_num_threads() // n)
         torch.set_num_threads(threads)
-        self._others = []
-        for rank in range(1, n):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(theirs, rank, n, device, folder, threads), daemon=True
+        self._others = [
+            subprocess.Popen(
+                [sys.executable, "-m", part.__name__, str(rank), str(n), device, str(folder), str(threads)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
             )
-            process.start()
-            theirs.close()
-            self._others.append((process, ours))
+            for rank in range(1, n)
+        ]
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
         with self.all_there():
-            _join(0, n, device, folder)
+            part.join(0, n, device, folder)
 
     def tell(self, rank: int, **message: Any) -> None:
-        self._others[rank - 1][1].send_bytes(json.dumps(message).encode())
+        pipe = _pipe(self._others[rank - 1].stdin)
+        pipe.write(json.dumps(message).encode() + b"\n")
+        pipe.flush()
 
     def tell_all(self, **message: Any) -> None:
         for rank in range(1, self.n):
@@ -95,29 +95,41 @@ class Parts:
 
     def _watch(self) -> None:
         """End the run when another process does: this one may be waiting for it inside a collective."""
-        pipes = [pipe for _, pipe in self._others]
-        pipe = wait(pipes)[0]
+        outputs = [_pipe(process.stdout) for process in self._others]
+        ready = select.select(outputs, [], [])[0][0]
         if self._closing:
             return
-        assert isinstance(pipe, Connection)
-        process = self._others[pipes.index(pipe)][0]
-        try:
-            self._lost(json.loads(pipe.recv_bytes())["error"])
-        except EOFError:
-            process.join()
-            if process.exitcode == -signal.SIGKILL:
+        rank = outputs.index(ready) + 1
+        if said := ready.readline():
+            self._lost(said.decode().strip())
+        else:
+            status = self._others[rank - 1].wait()
+            if status == -signal.SIGKILL:
                 os.kill(os.getpid(), signal.SIGKILL)
-            self._lost(f"{process.name} of the dictionary ended ({process.exitcode}).")
+            self._lost(f"Part {rank + 1} of the dictionary ended ({status}).")
         os._exit(1)
 
     def close(self) -> None:
         self._closing = True
         with suppress(OSError):
             self.tell_all(do="end")
-        for process, _ in self._others:
-            process.join(PATIENCE)
-            process.kill()
+        for process in self._others:
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._watcher.join(PATIENCE)
+        for process in self._others:
+            with suppress(OSError):
+                _pipe(process.stdin).close()
+            _pipe(process.stdout).close()
         dist.destroy_process_group()
+
+
+def _pipe(end: IO[bytes] | None) -> IO[bytes]:
+    assert end is not None
+    return end
 
 
 class CutTrainer(Trainer):
@@ -129,7 +141,7 @@ class CutTrainer(Trainer):
         d_in = len(whole.b_dec)
         made = {"config": config.model_dump(mode="json"), "seed": seeds[0], "d_in": d_in}
         mine = self._share_out(whole.tensors, do="make", **made)
-        super().__init__(config, seeds, _part(config, seeds[0], d_in, _device(parts.device, 0), mine))
+        super().__init__(config, seeds, make_part(config, seeds[0], d_in, device_of(parts.device, 0), mine))
         self._whole_dead: Tensor | None = None
         self._is_current = True
 
@@ -171,7 +183,7 @@ class CutTrainer(Trainer):
 
     def _share_out(self, tensors: Named, **message: Any) -> Named:
         """Send every process its part of whole tensors; this one's own."""
-        here = _device(self.parts.device, 0)
+        here = device_of(self.parts.device, 0)
         shares = [
             {name: _rows(name, value, rank, self.parts.n).contiguous() for name, value in tensors.items()}
             for rank in range(self.parts.n)
@@ -194,7 +206,7 @@ class CutTrainer(Trainer):
         with self.parts.all_there():
             for name in names:
                 value = mine[name]
-                if not _is_cut(name, value):
+                if not is_cut(name, value):
                     found[name] = value.cpu().clone()
                     continue
                 d_sae = self.config.d_sae
@@ -209,105 +221,5 @@ class CutTrainer(Trainer):
         return found
 
 
-def _is_cut(name: str, value: Tensor) -> bool:
-    """Whether a tensor (of an SAE, its optimiser or `silent`) has a row for each latent."""
-    return value.ndim > 0 and "b_dec" not in name.split(".")
-
-
 def _rows(name: str, value: Tensor, rank: int, n: int) -> Tensor:
-    return value[rank::n] if _is_cut(name, value) else value
-
-
-def _device(kind: str, rank: int) -> torch.device:
-    return torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
-
-
-def _part(config: Config, seed: int, d_in: int, device: torch.device, tensors: Named) -> Sae:
-    sae = CUT[config.architecture](config, d_in, [seed], torch.zeros(d_in, device=device))
-    sae.load(tensors)
-    return sae
-
-
-def _join(rank: int, n: int, device: str, folder: Path) -> None:
-    """Meet the other processes, through a file and this machine's own network only."""
-    for library in ("GLOO", "NCCL"):
-        os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-    if device == "cuda":
-        torch.cuda.set_device(rank)
-    store = dist.FileStore(str(folder / "meeting"), n)
-    dist.init_process_group("nccl" if device == "cuda" else "gloo", store=store, rank=rank, world_size=n)
-
-
-def _serve(pipe: Connection, rank: int, n: int, kind: str, folder: Path, threads: int) -> None:
-    """What another process does: hold its parts and do as it is told."""
-    from engine.worker import prepare_torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        prepare_torch()
-        torch.set_num_threads(threads)
-        _join(rank, n, kind, folder)
-        hands = Hands(_device(kind, rank))
-        with torch.no_grad():
-            while True:
-                message = json.loads(pipe.recv_bytes())
-                getattr(hands, message.pop("do"))(**message)
-    except EOFError:
-        return
-    except Exception as error:
-        traceback.print_exc()
-        with suppress(OSError):
-            said = f"Part {rank + 1} of the dictionary failed: {type(error).__name__}: {error}"[:500]
-            pipe.send_bytes(json.dumps({"error": said}).encode())
-        os._exit(1)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-class Hands:
-    """What another process can be told to do; a method each."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.trainers: dict[int, Trainer] = {}
-
-    def make(self, key: int, config: dict[str, Any], seed: int, d_in: int, tensors: dict[str, Any]) -> None:
-        parsed = Config(**config)
-        sae = _part(parsed, seed, d_in, self.device, self._received(tensors))
-        self.trainers[key] = Trainer(parsed, [seed], sae)
-
-    def load(self, key: int, tensors: dict[str, Any]) -> None:
-        self.trainers[key].load(self._received(tensors))
-
-    def step(self, key: int, rows: int, number: int, rate: float) -> None:
-        trainer = self.trainers[key]
-        x = torch.empty(rows, len(trainer.sae.b_dec), device=self.device)
-        dist.broadcast(x, 0)
-        with suppress(UserError):  # the run's own process finds the same and says it
-            trainer.step(x, number, rate)
-
-    def send(self, key: int, names: list[str]) -> None:
-        mine = self.trainers[key].named()
-        for name in names:
-            if _is_cut(name, mine[name]):
-                dist.send(mine[name], 0)
-
-    def drop(self, key: int) -> None:
-        del self.trainers[key]
-
-    def end(self) -> None:
-        raise EOFError
-
-    def _received(self, tensors: dict[str, Any]) -> Named:
-        found = {}
-        for name, (shape, dtype) in tensors.items():
-            kind = getattr(torch, dtype.removeprefix("torch."))
-            found[name] = torch.empty(shape, dtype=kind, device=self.device)
-            dist.recv(found[name], 0)
-        return found
+    return value[rank::n] if is_cut(name, value) else value
