@@ -1,8 +1,8 @@
 """One dictionary over several processes: the run's own, which reads batches and writes everything, and one per further GPU.
 
 The run's process says through a pipe what is next, and tensors go through torch's distributed package: NCCL between GPUs,
-gloo between processors. A checkpoint holds whole tensors under the names they have without parts, so a run resumes on
-one GPU, and what an SAE is found to be does not depend on where it was trained, but for the order of sums.
+gloo between processors. A checkpoint holds whole tensors under the names they have without parts. Parts learn what a
+whole dictionary learns, but for the order of sums.
 """
 
 import json
@@ -77,8 +77,9 @@ class Parts:
 
     def tell(self, rank: int, **message: Any) -> None:
         pipe = _pipe(self._others[rank - 1].stdin)
-        pipe.write(json.dumps(message).encode() + b"\n")
-        pipe.flush()
+        with self.all_there():
+            pipe.write(json.dumps(message).encode() + b"\n")
+            pipe.flush()
 
     def tell_all(self, **message: Any) -> None:
         for rank in range(1, self.n):
