@@ -19,14 +19,15 @@ def measure(d_in: int, d_sae: int, batch: int, architecture: str, steps: int) ->
     import torch
 
     from engine.studies.sae_consistency.config import Config
-    from engine.studies.sae_consistency.trainer import make_trainers
+    from engine.studies.sae_consistency.trainer import Trainer, make_saes
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = torch.Generator(device).manual_seed(0)
     config = Config(architecture=architecture, d_sae=d_sae, k=min(32, d_sae), batch_size=batch)
     x = torch.randn(batch, d_in, device=device, generator=generator)
     with torch.no_grad():
-        (trainer,) = make_trainers(config, x, [0], [0], torch.zeros(d_in, device=device))
+        ((seeds, sae),) = make_saes(config, x, [0], [0], torch.zeros(d_in, device=device))
+        trainer = Trainer(config, seeds, sae)
         for step in range(2):
             trainer.step(x, step, 1e-4)
         _wait(device)

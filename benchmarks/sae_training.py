@@ -72,13 +72,14 @@ def start(architecture: str, d_sae: int, steps: int, x: "Tensor") -> Any:
     """Concordance's trainer at its starting weights, k latents active on average."""
     from engine.studies.sae_consistency.config import Config
     from engine.studies.sae_consistency.saes.jumprelu import cutoff_of_sample
-    from engine.studies.sae_consistency.trainer import make_trainers
+    from engine.studies.sae_consistency.trainer import Trainer, make_saes
 
     config = Config(
         architecture=architecture, d_sae=d_sae, k=K, l1_coefficient=1.0, batch_size=BATCH, n_steps=steps
     )
     sample = x[:1024]
-    (trainer,) = make_trainers(config, sample, [0], [0], sample.mean(dim=0))
+    ((seeds, sae),) = make_saes(config, sample, [0], [0], sample.mean(dim=0))
+    trainer = Trainer(config, seeds, sae)
     if architecture in ("relu", "gated"):
         cutoff = cutoff_of_sample(trainer.sae, sample)
         trainer.sae.b_enc -= cutoff

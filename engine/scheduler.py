@@ -304,9 +304,8 @@ class Scheduler:
         running = [entry for entry in self._entries.values() if entry.state["state"] == "running"]
         for entry in running:
             self._watch(entry)
-        busy = {
-            slot for entry in running if entry.state["state"] == "running" for slot in entry.state["slots"]
-        }
+        still = [entry.state for entry in running if entry.state["state"] == "running"]
+        busy = {slot for state in still for slot in state.get("slots", [state.get("slot")])}
         free = [slot for slot in range(self.executor.slots) if slot not in busy]
         while (queue := self._queue()) and (needed := self._slots_for(queue[0])) <= len(free):
             members = self._members(queue[0])

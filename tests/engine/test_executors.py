@@ -77,6 +77,18 @@ def test_a_run_that_needs_two_gpus_gets_two_and_waits_until_they_are_free(schedu
     assert started[2:] == [(third, [0])]
 
 
+def test_a_worker_that_an_engine_before_slots_were_several_started_keeps_its_gpu(
+    scheduler: Scheduler,
+) -> None:
+    older = scheduler.submit("sae_consistency", None, TINY_WORLD, [0], 0)
+    scheduler._tick()
+    state = scheduler._entries[older].state
+    state["slot"] = state.pop("slots")[0]
+    newer = scheduler.submit("sae_consistency", None, TINY_WORLD, [1], 0)
+    scheduler._tick()
+    assert scheduler.executor.started[1:] == [(newer, [1])]
+
+
 def test_more_gpus_than_a_machine_has_are_refused_in_one_sentence(scheduler: Scheduler) -> None:
     with pytest.raises(UserError, match=r"n_gpus: 3 are set and one machine here has 2; lower it."):
         scheduler.submit("sae_consistency", None, {**TINY_WORLD, "n_gpus": 3}, [0], 0)

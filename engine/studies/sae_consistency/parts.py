@@ -215,9 +215,9 @@ class CutTrainer(Trainer):
                 whole[:: self.parts.n] = value.cpu()
                 for rank in range(1, self.parts.n):
                     rows = len(range(rank, d_sae, self.parts.n))
-                    part = torch.empty((rows, *value.shape[1:]), dtype=value.dtype, device=value.device)
-                    dist.recv(part, rank)
-                    whole[rank :: self.parts.n] = part.cpu()
+                    piece = torch.empty((rows, *value.shape[1:]), dtype=value.dtype, device=value.device)
+                    dist.recv(piece, rank)
+                    whole[rank :: self.parts.n] = piece.cpu()
                 found[name] = whole
         return found
 
