@@ -14,6 +14,7 @@ from app.widgets import ago, attempt, literal
 Row = dict[str, Any]
 BIG, SMALL = 176, 84  # pixels
 LINEAGE = 50
+VERDICTS = (("keep", "Keep", "K", ":material/check:"), ("reject", "Reject", "X", ":material/close:"))
 
 
 def review_area(view: View) -> None:
@@ -96,9 +97,13 @@ def _open(view: View, rows: list[Row], row: Row, total: int, page: int) -> None:
     """The open triplet with its buttons; every button has a key."""
     place = next((i for i, one in enumerate(rows) if one["triplet"] == row["triplet"]), None)
     at = None if place is None else (page - 1) * PAGE + place
+    following = rows[place + 1]["triplet"] if place is not None and place + 1 < len(rows) else None
     with st.container(horizontal=True, gap="small"):
-        _button(view, row, at, "Keep", "K", ":material/check:", "keep")
-        _button(view, row, at, "Reject", "X", ":material/close:", "reject")
+        for verdict, label, key, icon in VERDICTS:
+            st.button(
+                label, key=f"judge-{verdict}", shortcut=key, icon=icon, type="primary" if verdict == "keep" else "secondary",
+                on_click=judge, args=(view, row["triplet"], at, following, verdict), **may_launch(),
+            )  # fmt: skip
         st.button(
             "Edit",
             key="edit",
@@ -131,7 +136,7 @@ def _open(view: View, rows: list[Row], row: Row, total: int, page: int) -> None:
         st.toast(said)
     st.html(card_html(row, True, BIG))
     if st.session_state.get("editing") == row["triplet"]:
-        _edit_form(view, row, at)
+        _edit_form(view, row, at, following)
     own = "kept it" if row["run_kept"] else "left it out"
     st.caption(f"The run {own}: {literal(str(row['run_reason']))}")
     if row["factors"]:
@@ -139,21 +144,20 @@ def _open(view: View, rows: list[Row], row: Row, total: int, page: int) -> None:
     _lineage(view, row)
 
 
-def _button(view: View, row: Row, at: int | None, label: str, key: str, icon: str, verdict: str) -> None:
-    st.button(
-        label, key=f"judge-{verdict}", shortcut=key, icon=icon, type="primary" if verdict == "keep" else "secondary",
-        on_click=judge, args=(view, row["triplet"], at, verdict), **may_launch(),
-    )  # fmt: skip
-
-
-def judge(view: View, triplet: int, at: int | None, verdict: str, **texts: str) -> None:
-    """Record a verdict of the reviewer and open the next of the list; for callbacks."""
-    following = _at(view, at + 1) if at is not None else None
+def judge(
+    view: View, triplet: int, at: int | None, following: int | None, verdict: str, **texts: str
+) -> None:
+    """Record a verdict of the reviewer and open the next of the list, `following` where the page has it; for callbacks."""
+    turned_to = None
+    if following is None and at is not None:
+        following, turned_to = _at(view, at + 1), (at + 1) // PAGE + 1
     act = {"who": view.who, "triplet": triplet, "verdict": verdict, **texts}
     if attempt(lambda: client().review(view.id, [act])) is None:
         return
     st.session_state.pop("editing", None)
     go_to(following if following is not None else triplet)
+    if following is not None and turned_to is not None:
+        st.session_state["page"] = turned_to
 
 
 def _at(view: View, place: int) -> int | None:
@@ -174,7 +178,7 @@ def _edit(triplet: int) -> None:
     st.query_params["triplet"] = str(triplet)
 
 
-def _edit_form(view: View, row: Row, at: int | None) -> None:
+def _edit_form(view: View, row: Row, at: int | None, following: int | None) -> None:
     """Another question and answer; what is saved is used wherever this triplet is exported or trained on."""
     keys = {name: f"edit-{name}-{row['triplet']}" for name in ("question", "answer")}
     with st.form(f"edit-{row['triplet']}"):
@@ -184,17 +188,17 @@ def _edit_form(view: View, row: Row, at: int | None) -> None:
             "Save the edit",
             type="primary",
             on_click=_save_edit,
-            args=(view, row["triplet"], at, keys),
+            args=(view, row["triplet"], at, following, keys),
             **may_launch(),
         )
     if said := st.session_state.pop("edit_refused", None):
         st.error(said)
 
 
-def _save_edit(view: View, triplet: int, at: int | None, keys: dict[str, str]) -> None:
+def _save_edit(view: View, triplet: int, at: int | None, following: int | None, keys: dict[str, str]) -> None:
     texts = {name: str(st.session_state[key]).strip() for name, key in keys.items()}
     if all(texts.values()):
-        judge(view, triplet, at, "edit", **texts)
+        judge(view, triplet, at, following, "edit", **texts)
     else:
         st.session_state["edit_refused"] = "Question and answer: both need a text."
 
