@@ -12,7 +12,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_test": 500,
         "arms": "smartclip",
         "lambda_sweep": (2.0,),
-        "arm_steps": 100,
+        "arm_steps": 80,
         "control_draws": 5,
     },
     "standard": {},
