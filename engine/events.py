@@ -1,9 +1,10 @@
 """Reading events.jsonl by byte cursor, and thinning what a page gets."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 
 def read_events(path: Path, cursor: int) -> tuple[list[dict[str, Any]], int]:
@@ -18,7 +19,7 @@ def read_events(path: Path, cursor: int) -> tuple[list[dict[str, Any]], int]:
     rows = []
     for line in complete.splitlines():
         try:
-            rows.append(json.loads(line))
+            rows.append(from_json(line))
         except ValueError:
             continue
     return rows, cursor + len(complete)

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -294,19 +295,24 @@ def _add_runs(app: FastAPI, access: Access, scheduler: Scheduler, store: Store) 
         return _arrow(store.rows(run_id, name, *wanted))
 
 
-def _arrow(reader: pa.RecordBatchReader) -> StreamingResponse:
-    """Stream record batches as Arrow IPC, holding one batch at a time."""
+def _arrow(reader: pa.RecordBatchReader) -> Response:
+    """Record batches as Arrow IPC: one at once, more as a stream that holds two at most."""
+    first = list(islice(reader, 2))
+    is_small, batches = len(first) < 2, chain(first, reader)
+    del first
 
     def chunks() -> Iterator[bytes]:
         sink = io.BytesIO()
         with pa.ipc.new_stream(sink, reader.schema) as writer:
-            for batch in reader:
+            for batch in batches:
                 writer.write_batch(batch)
                 yield sink.getvalue()
                 sink.seek(0)
                 sink.truncate()
         yield sink.getvalue()
 
+    if is_small:
+        return Response(b"".join(chunks()), media_type=ARROW)
     return StreamingResponse(chunks(), media_type=ARROW)
 
 
