@@ -5,13 +5,13 @@ from typing import Any
 PRESETS: dict[str, dict[str, Any]] = {
     "tour": {
         "hook_point": "blocks.5.hook_out",
-        "n_tokens": 60_000,
+        "n_tokens": 45_000,
         "d_sae": 1152,
         "k": 32,
-        "n_steps": 600,
-        "batch_size": 512,
+        "n_steps": 350,
+        "batch_size": 256,
         "learning_rate": 3e-3,
-        "checkpoint_every": 200,
+        "checkpoint_every": 100,
         "dead_after": 50_000,
         "functional_tokens": 0,
         "explained_pairs": 0,
