@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,15 @@ class Scheduler:
         for path in (home / "runs").glob("*/state.json"):
             if not path.parent.name.startswith("."):
                 self._entries[path.parent.name] = Entry(path.parent)
+        known = store.states()
         for entry in self._entries.values():
-            self._recover(entry)
+            self._recover(entry, known.get(entry.record["id"]))
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
+
+    @property
+    def still(self) -> AbstractContextManager[object]:
+        """Within it no run changes its state, neither on disk nor in the store."""
+        return self._lock
 
     def start(self) -> None:
         self._thread.start()
@@ -382,13 +389,17 @@ class Scheduler:
                 self.store.register_activations(manifest.parent)
                 self._known_activations.add(name)
 
-    def _recover(self, entry: Entry) -> None:
-        """Bring a state left by an engine that died into line with the run's process and events."""
-        if entry.state["state"] != "running":
-            return
-        entry.read()
-        if not self._alive(entry):
-            self._settle(entry, "interrupted", self._death(entry))
+    def _recover(self, entry: Entry, known: str | None) -> None:
+        """Bring what an engine that died left into line: state with process and events, the store's row (`known`) with state."""
+        if entry.state["state"] == "running":
+            entry.read()
+            if not self._alive(entry):
+                self._settle(entry, "interrupted", self._death(entry))
+                return
+        if entry.state["state"] != known:
+            if entry.state["state"] == "done":
+                self.store.load_tables(entry.directory)
+            self.store.save_run(entry.record, entry.state)
 
 
 def checked_seeds(seeds: list[int]) -> list[int]:

@@ -172,7 +172,7 @@ def create_app(
 
     @app.post("/store/check", dependencies=access.change)
     def store_check() -> dict[str, Any]:
-        problems = store.check()
+        problems = store.check(scheduler.still)
         return {"sound": not problems, "problems": problems}
 
     @app.post("/store/rebuild", dependencies=access.change)

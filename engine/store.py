@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -126,15 +127,25 @@ class Store:
         sql += f" LIMIT {min(limit or MAX_ROWS, MAX_ROWS)} OFFSET {max(offset, 0)}"
         return self._cursor().sql(sql, params=[run_id, *where.values()]).to_arrow_reader(65_536)
 
-    def check(self) -> list[str]:
-        """Every disagreement between database, run directories and manifests; empty when sound."""
+    def states(self) -> dict[str, str]:
+        """The state of every run, as the database has it."""
+        return dict(self._cursor().execute("SELECT id, state FROM runs").fetchall())
+
+    def check(self, still: AbstractContextManager[object]) -> list[str]:
+        """Every disagreement between database, run directories and manifests; empty when sound.
+
+        Within `still` no run changes its state: what disagrees at first sight is looked at again there.
+        """
         problems: list[str] = []
         cursor = self._cursor()
-        known = dict(cursor.execute("SELECT id, state FROM runs").fetchall())
+        known = self.states()
         for directory in _run_directories(self.home):
             state = read_json(directory / "state.json")["state"]
             if known.pop(directory.name, None) != state:
-                problems.append(f"run {directory.name}: the store disagrees with state.json")
+                with still:
+                    state = read_json(directory / "state.json")["state"]
+                    if self.states().get(directory.name) != state:
+                        problems.append(f"run {directory.name}: the store disagrees with state.json")
             if state == "done":
                 problems += [f"run {directory.name}: {name} is damaged" for name in damaged_files(directory)]
                 problems += _count_differences(cursor, directory)

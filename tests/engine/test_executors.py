@@ -89,6 +89,30 @@ def test_a_worker_that_an_engine_before_slots_were_several_started_keeps_its_gpu
     assert scheduler.executor.started[1:] == [(newer, [1])]
 
 
+def test_a_row_that_a_killed_engine_left_behind_follows_its_state(scheduler: Scheduler) -> None:
+    run = scheduler.submit("sae_consistency", None, TINY_WORLD, [0], 0)
+    scheduler._entries[run].update(state="running", pid=1, born=0.0, actor=None)
+    assert scheduler.store.check(scheduler.still) == [f"run {run}: the store disagrees with state.json"]
+    again = Scheduler(scheduler.home, scheduler.store, Recorded())
+    assert again.get(run).state["state"] == "running"
+    assert again.store.check(again.still) == []
+
+
+def test_a_run_that_goes_on_while_the_store_is_checked_is_no_disagreement(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler.submit("sae_consistency", None, TINY_WORLD, [0], 0)
+    states = scheduler.store.states
+
+    def then_it_starts() -> dict[str, str]:
+        found = states()
+        scheduler._tick()
+        return found
+
+    monkeypatch.setattr(scheduler.store, "states", then_it_starts)
+    assert scheduler.store.check(scheduler.still) == []
+
+
 def test_more_gpus_than_a_machine_has_are_refused_in_one_sentence(scheduler: Scheduler) -> None:
     with pytest.raises(UserError, match=r"n_gpus: 3 are set and one machine here has 2; lower it."):
         scheduler.submit("sae_consistency", None, {**TINY_WORLD, "n_gpus": 3}, [0], 0)
