@@ -16,6 +16,7 @@ ON_A_CLUSTER = (
     "It ran on a Ray cluster, which this engine was not started with; start it with --ray to find the worker again, "
     "or resume to go on here from the last checkpoint."
 )
+OUT_OF_SPACE = "The disk is full; free some space or lower n_tokens, then resume the run."
 OUT_OF_MEMORY = "Memory ran out and the system killed the worker"
 KILLED = "The worker was killed from outside (signal 9), by hand or for want of memory; resume to go on from the last checkpoint."
 

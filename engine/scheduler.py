@@ -1,22 +1,27 @@
 """The life of a run: queue, start, watch, cancel, resume, and recovery when the engine starts."""
 
+import shutil
+import sys
 import threading
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
+
+import duckdb
 
 from data.files import atomic_folder, read_json, write_json
 from engine import memory
 from engine.environments import interpreter
 from engine.errors import UserError
 from engine.events import read_events
-from engine.executors import OUT_OF_MEMORY, Executor, gpus_for
+from engine.executors import OUT_OF_MEMORY, OUT_OF_SPACE, Executor, gpus_for
 from engine.identity import code_version, command, environment_of, find_study, identity
 from engine.store import Store
 from engine.studies.base import parse_config
 
 POLL = 0.2
+FULL = 8e6  # bytes free, below which a worker that fell silent had no room for its last words
 RESUMABLE = ("failed", "cancelled", "interrupted")
 DIED = "The worker process died before it finished; resume to go on from the last checkpoint."
 SHUT_DOWN = "The engine was stopped; resume to go on from the last checkpoint."
@@ -38,10 +43,6 @@ class Entry:
     def worker(self) -> tuple[Any, ...]:
         """What tells the worker of a running run from others."""
         return self.state.get("pid"), self.state.get("born"), self.state.get("actor")
-
-    def update(self, **changes: Any) -> None:
-        self.state.update(changes)
-        write_json(self.directory / "state.json", self.state)
 
     def skip_events(self) -> None:
         """Forget the events of earlier attempts."""
@@ -66,6 +67,7 @@ class Scheduler:
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._entries: dict[str, Entry] = {}
+        self._unsaved: dict[str, Entry] = {}
         self._known_activations: set[str] = set()
         (home / "runs").mkdir(exist_ok=True)
         for path in (home / "runs").glob("*/state.json"):
@@ -137,13 +139,13 @@ class Scheduler:
         if cards:
             with self._lock:
                 entry = self._entries[run_id]
-                entry.update(cards=True)
+                self._change(entry, cards=True)
                 if entry.state["state"] == "done":
                     self._make_cards(entry)
         return run_id
 
     def _make_cards(self, entry: Entry) -> None:
-        entry.update(cards=False)
+        self._change(entry, cards=False)
         try:
             self.submit("feature_cards", None, {"of": entry.record["id"]}, entry.record["seeds"], 0)
         except UserError:
@@ -286,8 +288,7 @@ class Scheduler:
 
     def _queue_again(self, entry: Entry, group: str | None) -> None:
         entry.skip_events()
-        entry.update(state="queued", group=group, queued=time.time(), finished=None, error=None)
-        self.store.save_run(entry.record, entry.state)
+        self._change(entry, state="queued", group=group, queued=time.time(), finished=None, error=None)
 
     def _members(self, entry: Entry) -> list[Entry]:
         """The runs of an entry's launch, itself among them."""
@@ -303,11 +304,31 @@ class Scheduler:
         return sorted(queued, key=lambda entry: entry.state["queued"])
 
     def _loop(self) -> None:
+        said = ""
         while not self._stop.wait(POLL):
-            with self._lock:
-                self._tick()
+            try:
+                with self._lock:
+                    self._tick()
+            except (OSError, duckdb.Error) as error:  # a full disk, mostly: the next round tries again
+                if str(error) != said:
+                    said = str(error)
+                    with suppress(OSError):
+                        print(f"scheduler: {error}", file=sys.stderr, flush=True)
+
+    def _change(self, entry: Entry, **changes: Any) -> None:
+        """Change a run's state: in memory, on disk, in the store. What a full disk refuses is written at a later tick."""
+        entry.state.update(changes)
+        self._unsaved[entry.record["id"]] = entry
+        self._save()
+
+    def _save(self) -> None:
+        for run_id, entry in list(self._unsaved.items()):
+            write_json(entry.directory / "state.json", entry.state)
+            self.store.save_run(entry.record, entry.state)
+            del self._unsaved[run_id]
 
     def _tick(self) -> None:
+        self._save()
         running = [entry for entry in self._entries.values() if entry.state["state"] == "running"]
         for entry in running:
             self._watch(entry)
@@ -337,8 +358,7 @@ class Scheduler:
                 self._settle(entry, "failed", str(error))
             return
         for entry in together:
-            entry.update(state="running", slots=slots, started=time.time(), **worker)
-            self.store.save_run(entry.record, entry.state)
+            self._change(entry, state="running", slots=slots, started=time.time(), **worker)
 
     def _watch(self, entry: Entry) -> None:
         alive = self._alive(entry)
@@ -355,6 +375,8 @@ class Scheduler:
 
     def _death(self, entry: Entry) -> str:
         """Why the worker of a run ended without saying so."""
+        if shutil.disk_usage(self.home).free < FULL:
+            return OUT_OF_SPACE
         why = self.executor.why(entry.state)
         if why != OUT_OF_MEMORY:
             return why or DIED
@@ -377,8 +399,7 @@ class Scheduler:
         if otherwise == "done":
             self.store.load_tables(entry.directory)
         self._register_activations()
-        entry.update(state=otherwise, error=error, finished=told.get("t", time.time()))
-        self.store.save_run(entry.record, entry.state)
+        self._change(entry, state=otherwise, error=error, finished=told.get("t", time.time()))
         if otherwise == "done" and entry.state.get("cards"):
             self._make_cards(entry)
 

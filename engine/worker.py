@@ -19,10 +19,9 @@ from data.files import read_json
 from engine import memory
 from engine.environments import versions
 from engine.errors import UserError
+from engine.executors import OUT_OF_SPACE
 from engine.run import Run, Stopped
 from engine.tools import JOBS
-
-OUT_OF_SPACE = "The disk is full; free some space or lower n_tokens, then resume the run."
 
 
 def main() -> int:

@@ -7,7 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from data.files import read_json, write_json
 from engine import executors
+from engine import scheduler as scheduling
 from engine.errors import UserError
 from engine.executors import LocalExecutor, Worker
 from engine.scheduler import Scheduler
@@ -91,11 +93,30 @@ def test_a_worker_that_an_engine_before_slots_were_several_started_keeps_its_gpu
 
 def test_a_row_that_a_killed_engine_left_behind_follows_its_state(scheduler: Scheduler) -> None:
     run = scheduler.submit("sae_consistency", None, TINY_WORLD, [0], 0)
-    scheduler._entries[run].update(state="running", pid=1, born=0.0, actor=None)
+    state = scheduler.home / "runs" / run / "state.json"
+    write_json(state, {**read_json(state), "state": "running", "pid": 1, "born": 0.0, "actor": None})
     assert scheduler.store.check(scheduler.still) == [f"run {run}: the store disagrees with state.json"]
     again = Scheduler(scheduler.home, scheduler.store, Recorded())
     assert again.get(run).state["state"] == "running"
     assert again.store.check(again.still) == []
+
+
+def test_what_a_full_disk_refuses_is_written_once_there_is_room(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = scheduler.submit("sae_consistency", None, TINY_WORLD, [0], 0)
+    with monkeypatch.context() as full:
+        full.setattr(scheduling, "write_json", refuse)
+        with pytest.raises(OSError, match="No space"):
+            scheduler._tick()
+    assert scheduler.get(run).state["state"] == "running"
+    scheduler._tick()
+    assert read_json(scheduler.home / "runs" / run / "state.json")["state"] == "running"
+    assert scheduler.store.check(scheduler.still) == []
+
+
+def refuse(*_: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_a_run_that_goes_on_while_the_store_is_checked_is_no_disagreement(
