@@ -17,7 +17,7 @@ from engine.errors import UserError
 from engine.events import read_events
 from engine.executors import OUT_OF_MEMORY, OUT_OF_SPACE, Executor, gpus_for
 from engine.identity import code_version, command, environment_of, find_study, identity
-from engine.store import Store
+from engine.store import Store, readable_runs
 from engine.studies.base import parse_config
 
 POLL = 0.2
@@ -70,9 +70,8 @@ class Scheduler:
         self._unsaved: dict[str, Entry] = {}
         self._known_activations: set[str] = set()
         (home / "runs").mkdir(exist_ok=True)
-        for path in (home / "runs").glob("*/state.json"):
-            if not path.parent.name.startswith("."):
-                self._entries[path.parent.name] = Entry(path.parent)
+        for directory in readable_runs(home):
+            self._entries[directory.name] = Entry(directory)
         known = store.states()
         for entry in self._entries.values():
             self._recover(entry, known.get(entry.record["id"]))

@@ -21,6 +21,7 @@ from engine.schema import quoted
 
 DATABASE = "store.duckdb"
 LIBRARY = "library.json"
+RECORD = ("id", "study", "config", "seeds", "created")
 MAX_ROWS = 5_000_000
 
 
@@ -140,16 +141,20 @@ class Store:
         cursor = self._cursor()
         known = self.states()
         for directory in _run_directories(self.home):
-            state = read_json(directory / "state.json")["state"]
+            state = _state(directory)
             if known.pop(directory.name, None) != state:
                 with still:
-                    state = read_json(directory / "state.json")["state"]
+                    state = _state(directory)
                     if self.states().get(directory.name) != state:
                         problems.append(f"run {directory.name}: the store disagrees with state.json")
             if state == "done":
                 problems += [f"run {directory.name}: {name} is damaged" for name in damaged_files(directory)]
                 problems += _count_differences(cursor, directory)
         problems += [f"run {name}: its directory is gone" for name in known]
+        problems += [
+            f"run {path.name.split('-')[1]}: its config.json or state.json was damaged; what is left of it is in {path}"
+            for path in sorted((self.home / "runs").glob(".damaged-*"))
+        ]
         for folder in _activation_folders(self.home):
             for shard in read_json(folder / "manifest.json")["shards"]:
                 if not (folder / shard["file"]).exists():
@@ -184,6 +189,26 @@ def _run_directories(home: Path) -> Iterator[Path]:
     )
 
 
+def _state(directory: Path) -> str | None:
+    """None where state.json is damaged."""
+    try:
+        return str(read_json(directory / "state.json")["state"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def readable_runs(home: Path) -> Iterator[Path]:
+    """Directories of runs, for an engine that starts; one whose records are damaged is put aside as `runs/.damaged-ID-TIME`."""
+    for directory in list(_run_directories(home)):
+        try:
+            record, state = read_json(directory / "config.json"), read_json(directory / "state.json")
+            _ = [record[name] for name in RECORD], state["state"]
+        except (OSError, ValueError, LookupError, TypeError):
+            directory.rename(directory.with_name(f".damaged-{directory.name}-{time.time():.0f}"))
+        else:
+            yield directory
+
+
 def _activation_folders(home: Path) -> Iterator[Path]:
     yield from sorted(
         path.parent
@@ -194,7 +219,7 @@ def _activation_folders(home: Path) -> Iterator[Path]:
 
 def _load_everything(connection: duckdb.DuckDBPyConnection, home: Path) -> int:
     count = 0
-    for directory in _run_directories(home):
+    for directory in readable_runs(home):
         state = read_json(directory / "state.json")
         _put_run(connection, read_json(directory / "config.json"), state)
         if state["state"] == "done":

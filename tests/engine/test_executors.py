@@ -101,6 +101,25 @@ def test_a_row_that_a_killed_engine_left_behind_follows_its_state(scheduler: Sch
     assert again.store.check(again.still) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.json", '{"id": "06d8'), ("state.json", ""), ("state.json", '{"stat": "queued"}')],
+)
+def test_a_run_whose_record_is_damaged_is_put_aside_and_named(
+    scheduler: Scheduler, name: str, content: str
+) -> None:
+    broken = scheduler.submit("sae_consistency", None, TINY_WORLD, [0], 0)
+    sound = scheduler.submit("sae_consistency", None, TINY_WORLD, [1], 0)
+    (scheduler.home / "runs" / broken / name).write_text(content)
+    again = Scheduler(scheduler.home, scheduler.store, Recorded())
+    assert [run["id"] for run in again.listing(None, None, 10, 0)] == [sound]
+    problems = again.store.check(again.still)
+    assert all(problem.startswith(f"run {broken}: ") for problem in problems)
+    assert any("was damaged; what is left of it is in" in problem for problem in problems)
+    assert scheduler.store.rebuild() == 1
+    assert again.submit("sae_consistency", None, TINY_WORLD, [0], 0) == broken
+
+
 def test_what_a_full_disk_refuses_is_written_once_there_is_room(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
