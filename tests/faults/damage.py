@@ -46,7 +46,9 @@ def files(home: Path) -> Iterator[Path]:
     for path in sorted(home.rglob("*")):
         if path.is_file() and path.stat().st_size and path.name not in ("engine.lock", "engine.log", "token"):
             parts = path.relative_to(home).parts
-            kinds.setdefault((*parts[:2], *parts[-2:-1], path.suffix if "tables" in parts else path.name), path)
+            kinds.setdefault(
+                (*parts[:2], *parts[-2:-1], path.suffix if "tables" in parts else path.name), path
+            )
     yield from kinds.values()
 
 
