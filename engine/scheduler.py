@@ -30,10 +30,8 @@ SHUT_DOWN = "The engine was stopped; resume to go on from the last checkpoint."
 class Entry:
     """A run the scheduler knows: its immutable record, its state and how far its events are read."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.record: dict[str, Any] = read_json(directory / "config.json")
-        self.state: dict[str, Any] = read_json(directory / "state.json")
+    def __init__(self, directory: Path, record: dict[str, Any], state: dict[str, Any]) -> None:
+        self.directory, self.record, self.state = directory, record, state
         self.progress: dict[str, Any] | None = None
         self.cursor = 0
         self.outcome: dict[str, Any] | None = None
@@ -70,8 +68,8 @@ class Scheduler:
         self._unsaved: dict[str, Entry] = {}
         self._known_activations: set[str] = set()
         (home / "runs").mkdir(exist_ok=True)
-        for directory in readable_runs(home):
-            self._entries[directory.name] = Entry(directory)
+        for directory, record, state in readable_runs(home):
+            self._entries[directory.name] = Entry(directory, record, state)
         known = store.states()
         for entry in self._entries.values():
             self._recover(entry, known.get(entry.record["id"]))
@@ -199,10 +197,11 @@ class Scheduler:
         directory = self.home / "runs" / record["id"]
         state = {"state": "queued", "group": group, "created": record["created"], "queued": time.time()}
         state |= {"environment": environment} if environment else {}
+        state |= {"started": None, "finished": None, "error": None}
         with atomic_folder(directory) as temporary:
             write_json(temporary / "config.json", record)
-            write_json(temporary / "state.json", {**state, "started": None, "finished": None, "error": None})
-        entry = self._entries[record["id"]] = Entry(directory)
+            write_json(temporary / "state.json", state)
+        entry = self._entries[record["id"]] = Entry(directory, record, state)
         self.store.save_run(entry.record, entry.state)
 
     def is_done(self, run_id: str) -> bool:
@@ -216,7 +215,9 @@ class Scheduler:
     def adopt(self, directory: Path) -> None:
         """Take in a finished run whose directory was put under `runs/`. Raises duckdb.Error where its tables are unsound."""
         with self._lock:
-            entry = Entry(directory)
+            entry = Entry(
+                directory, read_json(directory / "config.json"), read_json(directory / "state.json")
+            )
             self.store.load_tables(directory)
             self.store.save_run(entry.record, entry.state)
             self._entries[entry.record["id"]] = entry

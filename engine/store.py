@@ -197,16 +197,16 @@ def _state(directory: Path) -> str | None:
         return None
 
 
-def readable_runs(home: Path) -> Iterator[Path]:
-    """Directories of runs, for an engine that starts; one whose records are damaged is put aside as `runs/.damaged-ID-TIME`."""
+def readable_runs(home: Path) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any]]]:
+    """Directory, record and state of every run; one whose records are damaged is put aside as `runs/.damaged-ID-TIME`."""
     for directory in list(_run_directories(home)):
         try:
             record, state = read_json(directory / "config.json"), read_json(directory / "state.json")
             _ = [record[name] for name in RECORD], state["state"]
-        except (OSError, ValueError, LookupError, TypeError):
+        except (FileNotFoundError, ValueError, LookupError, TypeError):
             directory.rename(directory.with_name(f".damaged-{directory.name}-{time.time():.0f}"))
         else:
-            yield directory
+            yield directory, record, state
 
 
 def _activation_folders(home: Path) -> Iterator[Path]:
@@ -219,9 +219,8 @@ def _activation_folders(home: Path) -> Iterator[Path]:
 
 def _load_everything(connection: duckdb.DuckDBPyConnection, home: Path) -> int:
     count = 0
-    for directory in readable_runs(home):
-        state = read_json(directory / "state.json")
-        _put_run(connection, read_json(directory / "config.json"), state)
+    for directory, record, state in readable_runs(home):
+        _put_run(connection, record, state)
         if state["state"] == "done":
             _load_tables(connection, directory, replace=False)
         count += 1
