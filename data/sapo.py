@@ -4,7 +4,8 @@ Each has a vocabulary of its own whose last token is the mask, a prompt and a co
 computed by rule. The first two ask for a worked trace before the answer; in a share of their training examples the trace
 is filler ("we we we …") with the right answer all the same, which is the failure Figure 1 of arXiv 2510.01544 shows, here
 by construction. Countdown answers are evaluated in exact rationals. Prompts are split by a hash (chain, Countdown: numbers
-and target) or by solved grid (Sudoku), never by example.
+and target) or by solved grid (Sudoku), never by example. A base model learns from "base", reinforcement asks "train": the same
+problems, but in Countdown, whose few thousand a base would know by heart, two halves of them.
 """
 
 import ast
@@ -20,13 +21,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Split = Literal["train", "validation", "test"]
+Split = Literal["base", "train", "validation", "test"]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 MASK, JUNK = "<mask>", "we"
 OPERATORS = ("+", "-", "*")
-HELD_OUT_SHARE = 20  # one bucket in twenty each for validation and test
+BUCKETS = 20
+SHARED = {"validation": (0, 1), "test": (1, 2), "base": (2, BUCKETS), "train": (2, BUCKETS)}
+APART = {**SHARED, "base": (2, 11), "train": (11, BUCKETS)}
 FORMAT_REWARD = 0.1
 HELD_OUT_GRIDS = 43
 _EXPRESSION = re.compile(r"[0-9+\-*/() ]{1,200}")
@@ -145,7 +148,7 @@ class Chain(Task):
         self.trace, self.answer = range(length), range(length + 1, length + 2)
 
     def examples(self, rng: np.random.Generator, n: int, split: Split) -> Examples:
-        prompts = _of_split(lambda: self._prompts(rng, 2 * n), self._keys, n, split)
+        prompts = _of_split(lambda: self._prompts(rng, 2 * n), self._keys, n, SHARED[split])
         trace = self.results(prompts)
         bar = np.full((n, 1), self.vocabulary.index("|"))
         return Examples(prompts, np.hstack([trace, bar, trace[:, -1:]]))
@@ -186,7 +189,7 @@ class Countdown(Task):
     trace, answer = range(10), range(11, 18)
 
     def examples(self, rng: np.random.Generator, n: int, split: Split) -> Examples:
-        rows = _of_split(lambda: self._rows(rng, 8 * n), self._keys, n, split)
+        rows = _of_split(lambda: self._rows(rng, 8 * n), self._keys, n, APART[split])
         a, first, b, c, e, second, target = rows.T
         numbers = rng.permuted(np.stack([a, b, c], axis=1), axis=1)
         op = 100
@@ -322,14 +325,15 @@ def _apply(operator: Ints, left: Ints, right: Ints) -> Ints:
     return np.choose(operator, [left + right, left - right, left * right])
 
 
-def _of_split(draw: Callable[[], Ints], keys: Callable[[Ints], Ints], n: int, split: Split) -> Ints:
-    """The first `n` drawn rows whose key hashes into the split."""
+def _of_split(
+    draw: Callable[[], Ints], keys: Callable[[Ints], Ints], n: int, buckets: tuple[int, int]
+) -> Ints:
+    """The first `n` drawn rows whose key hashes into one of some buckets: from the first number, below the second."""
     rows: list[Ints] = []
     while sum(map(len, rows)) < n:
         drawn = draw()
-        bucket = _hash(keys(drawn)) % HELD_OUT_SHARE
-        wanted = {"validation": bucket == 0, "test": bucket == 1, "train": bucket > 1}[split]
-        rows.append(drawn[wanted])
+        bucket = _hash(keys(drawn)) % BUCKETS
+        rows.append(drawn[(bucket >= buckets[0]) & (bucket < buckets[1])])
     return np.concatenate(rows)[:n]
 
 

@@ -129,7 +129,7 @@ class Learner:
     def _base_step(self) -> None:
         config = self.config
         rng = rng_of("base data", self.data_seed, self.seed, self.step)
-        found = self.task.examples(rng, config.base_batch, "train")
+        found = self.task.examples(rng, config.base_batch, "base")
         completions = self.task.with_junk(rng, found.completions, config.junk_share)
         left = (config.base_steps - self.step) / config.base_steps
         for group in self.optimiser.param_groups:

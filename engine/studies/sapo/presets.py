@@ -9,6 +9,8 @@ CHAIN: dict[str, Any] = {
     "base_steps": 2_000,
     "base_batch": 256,
     "base_learning_rate": 3e-3,
+    "iterations": 50,
+    "learning_rate": 1e-4,
 }
 
 LARGE: dict[str, Any] = {
@@ -37,7 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "value_prompts": 24,
     },
     "standard": {},
-    "sudoku": {"task": "sudoku", "blanks": 11, "base_steps": 112, "iterations": 40},
+    "sudoku": {"task": "sudoku", "blanks": 11, "base_steps": 150, "iterations": 40, "learning_rate": 3e-5},
     "chain": {
         **CHAIN,
         "arms": "diffu_grpo,sapo,grpo_longer,grpo_wider,sapo_no_indicator,process_only",
