@@ -170,8 +170,8 @@ class Config(StudyConfig):
         group="Reinforcement",
         default="diffu_grpo,sapo,grpo_longer,grpo_wider",
     )
-    iterations: int = form_field("Batches of rollouts.", group="Reinforcement", default=100, ge=1)
-    prompts: int = form_field("Prompts per batch.", group="Reinforcement", default=16, ge=1)
+    iterations: int = form_field("Batches of rollouts.", group="Reinforcement", default=50, ge=1)
+    prompts: int = form_field("Prompts per batch.", group="Reinforcement", default=32, ge=1)
     group_size: int = form_field("Rollouts per prompt, G.", group="Reinforcement", default=8, ge=2)
     inner_iterations: int = form_field(
         "Optimiser steps per batch, μ, each with a fresh prompt mask.",
@@ -181,7 +181,7 @@ class Config(StudyConfig):
         le=32,
     )
     learning_rate: float = form_field(
-        "Constant learning rate of AdamW.", group="Reinforcement", default=3e-4, gt=0, le=1
+        "Constant learning rate of AdamW.", group="Reinforcement", default=1e-4, gt=0, le=1
     )
     clip: float = form_field(
         "Ratio clipping ε.", group="Reinforcement", default=0.5, advanced=True, gt=0, le=1

@@ -9,8 +9,7 @@ CHAIN: dict[str, Any] = {
     "base_steps": 2_000,
     "base_batch": 256,
     "base_learning_rate": 3e-3,
-    "iterations": 50,
-    "learning_rate": 1e-4,
+    "prompts": 16,
 }
 
 LARGE: dict[str, Any] = {
@@ -39,7 +38,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "value_prompts": 24,
     },
     "standard": {},
-    "sudoku": {"task": "sudoku", "blanks": 11, "base_steps": 150, "iterations": 40, "learning_rate": 3e-5},
+    "sudoku": {
+        "task": "sudoku",
+        "blanks": 11,
+        "base_steps": 150,
+        "iterations": 40,
+        "prompts": 16,
+        "learning_rate": 3e-5,
+    },
     "chain": {
         **CHAIN,
         "arms": "diffu_grpo,sapo,grpo_longer,grpo_wider,sapo_no_indicator,process_only",
