@@ -22,6 +22,7 @@ from typing import Any
 import duckdb
 
 from data.files import read_json, sha256_file, sync, write_json
+from engine.entries import Entry
 from engine.environments import versions
 from engine.errors import UserError
 from engine.events import read_events
@@ -30,7 +31,7 @@ from engine.library import Library
 from engine.plain_text import one_line
 from engine.reviews import LOG, SELECTIONS
 from engine.run import RESULT_FOLDERS, damaged_files
-from engine.scheduler import Entry, Scheduler
+from engine.scheduler import Scheduler
 from engine.studies.base import ConfigError
 from engine.tools import JOBS, TOOLS
 

@@ -8,10 +8,11 @@ import pyarrow.compute as pc
 
 from data.files import read_json
 from engine.activation_sources import names_run
+from engine.entries import Entry
 from engine.errors import UserError
 from engine.features import COLUMNS
 from engine.sae_matching import SaeMatcher
-from engine.scheduler import Entry, Scheduler
+from engine.scheduler import Scheduler
 from engine.store import Store
 from engine.tools.feature_cards.reading import read_examples
 

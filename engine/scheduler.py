@@ -12,9 +12,9 @@ import duckdb
 
 from data.files import atomic_folder, read_json, write_json
 from engine import memory
+from engine.entries import Entry
 from engine.environments import interpreter
 from engine.errors import UserError
-from engine.events import read_events
 from engine.executors import OUT_OF_MEMORY, OUT_OF_SPACE, Executor, gpus_for
 from engine.identity import code_version, command, environment_of, find_study, identity
 from engine.store import Store, readable_runs
@@ -25,36 +25,6 @@ FULL = 8e6  # bytes free, below which a worker that fell silent had no room for 
 RESUMABLE = ("failed", "cancelled", "interrupted")
 DIED = "The worker process died before it finished; resume to go on from the last checkpoint."
 SHUT_DOWN = "The engine was stopped; resume to go on from the last checkpoint."
-
-
-class Entry:
-    """A run the scheduler knows: its immutable record, its state and how far its events are read."""
-
-    def __init__(self, directory: Path, record: dict[str, Any], state: dict[str, Any]) -> None:
-        self.directory, self.record, self.state = directory, record, state
-        self.progress: dict[str, Any] | None = None
-        self.cursor = 0
-        self.outcome: dict[str, Any] | None = None
-        self.kill_at: float | None = None
-
-    @property
-    def worker(self) -> tuple[Any, ...]:
-        """What tells the worker of a running run from others."""
-        return self.state.get("pid"), self.state.get("born"), self.state.get("actor")
-
-    def skip_events(self) -> None:
-        """Forget the events of earlier attempts."""
-        events = self.directory / "events.jsonl"
-        self.cursor = events.stat().st_size if events.exists() else 0
-        self.outcome, self.progress = None, None
-
-    def read(self) -> None:
-        rows, self.cursor = read_events(self.directory / "events.jsonl", self.cursor)
-        for row in rows:
-            if row["kind"] == "progress":
-                self.progress = {key: row[key] for key in ("done", "total", "stage", "eta_s")}
-            elif row["kind"] == "state":
-                self.outcome = None if row["state"] == "running" else row
 
 
 class Scheduler:
@@ -323,7 +293,8 @@ class Scheduler:
 
     def _save(self) -> None:
         for run_id, entry in list(self._unsaved.items()):
-            write_json(entry.directory / "state.json", entry.state)
+            if entry.directory.exists():  # a directory somebody deleted must not hold back the other runs
+                write_json(entry.directory / "state.json", entry.state)
             self.store.save_run(entry.record, entry.state)
             del self._unsaved[run_id]
 

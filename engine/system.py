@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def report(home: Path) -> dict[str, Any]:
     """Versions, processor, GPUs, memory, disk, folders and offline assets."""
     return {
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": _versions(),
         "cpu_count": len(os.sched_getaffinity(0)),
         "gpus": gpu_names(),
         "memory_bytes": psutil.virtual_memory().total,
@@ -35,6 +36,11 @@ def report(home: Path) -> dict[str, Any]:
         "browser": find_browser(),
         "assets": {name: _asset(name) for name in assets.ASSETS},
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
 
 
 def _asset(name: str) -> dict[str, Any]:

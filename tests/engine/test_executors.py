@@ -1,7 +1,9 @@
 """Worker processes of this machine."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -132,6 +134,19 @@ def test_what_a_full_disk_refuses_is_written_once_there_is_room(
     scheduler._tick()
     assert read_json(scheduler.home / "runs" / run / "state.json")["state"] == "running"
     assert scheduler.store.check(scheduler.still) == []
+
+
+def test_a_run_whose_directory_was_deleted_does_not_hold_back_the_others(scheduler: Scheduler) -> None:
+    gone = scheduler.submit("sae_consistency", None, TINY_WORLD, [0], 0)
+    other = scheduler.submit("sae_consistency", None, TINY_WORLD, [1], 0)
+    scheduler._tick()
+    shutil.rmtree(scheduler.home / "runs" / gone)
+    with suppress(FileNotFoundError):
+        scheduler._change(scheduler.get(gone), error="it is gone")
+    end(scheduler, other)
+    scheduler._tick()
+    assert scheduler.get(other).state["state"] == "failed"
+    assert read_json(scheduler.home / "runs" / other / "state.json")["state"] == "failed"
 
 
 def refuse(*_: object) -> None:
