@@ -27,9 +27,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "d_model": 96,
         "d_inner": 256,
         "batch_size": 32,
-        "teraflops": 10.0,
+        "teraflops": 6.0,
+        "evaluations": 10,
     },
-    "maze": {"puzzle": "maze", "side": 11, "batch_size": 32, "teraflops": 9.0},
+    "maze": {"puzzle": "maze", "side": 11, "batch_size": 32, "teraflops": 6.0, "evaluations": 10},
     "paper": {
         "side": 9,
         "clues": 24,
