@@ -4,7 +4,7 @@ GPU := $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 READY := $(VENV)/.installed-$(GPU)
 SHELL := /bin/bash
 
-.PHONY: run test lint audit setup photos screenshots
+.PHONY: run test lint audit setup photos walk screenshots
 
 run: $(READY)
 	@$(VENV)/bin/concordance up
@@ -20,6 +20,9 @@ lint: $(READY)
 
 photos: $(READY)
 	@TAKE_PHOTOS=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests/app/test_photos.py
+
+walk: $(READY)
+	@$(VENV)/bin/python -m tests.app.walk $(or $(FOLDER),/tmp/concordance-walk) $(PAGES)
 
 screenshots: $(READY)
 	@$(VENV)/bin/python -m tests.app.screenshots $(SAES) $(GRAPH)
