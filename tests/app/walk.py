@@ -55,9 +55,13 @@ def kill(home: Path, run: str) -> None:
     os.killpg(worker, signal.SIGKILL)
 
 
-def resume(page: Page) -> None:
+def resume(page: Page, client: Client, run: str) -> None:
+    """Resume a run from the link that its page shows, and wait until the engine has taken it."""
     page.get_by_role("link", name="Resume it under Jobs").click()
     page.get_by_test_id("stMain").get_by_role("button", name="Resume").first.click()
+    deadline = time.monotonic() + PATIENCE
+    while client.run(run)["state"] == "interrupted" and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def walk(page: Page, address: str, name: str, home: Path, folder: Path) -> str:
@@ -77,7 +81,7 @@ def walk(page: Page, address: str, name: str, home: Path, folder: Path) -> str:
         kill(home, run)
         page.get_by_role("link", name="Resume it under Jobs").wait_for()
         photograph(page, folder / f"{name}-3-killed.png")
-        resume(page)
+        resume(page, client, run)
     ended = client.wait(run)
     assert ended["state"] == "done", f"{name}: {ended['error']}"
     took = time.monotonic() - began
