@@ -20,6 +20,7 @@ from engine.client import Client
 from tests.app.conftest import FLAGS
 from tests.app.serving import free_port, served
 from tests.app.test_photos import error_of, until_idle
+from tests.engine.test_ray import eventually
 
 PAGES = (
     "causal-graph", "hierarchy", "counterfactuals", "extrapolation", "label-shift", "denoising", "refinement", "triplets",
@@ -42,11 +43,12 @@ def photograph(page: Page, path: Path) -> None:
 
 def until_checkpoint(client: Client, run: str) -> None:
     """Until a run has saved a checkpoint, or has ended before it did."""
-    deadline = time.monotonic() + PATIENCE
-    while client.run(run)["state"] in ("queued", "running") and time.monotonic() < deadline:
-        if any(row["kind"] == "checkpoint" for row in client.events(run)["rows"]):
-            return
-        time.sleep(0.2)
+
+    def saved() -> bool:
+        ended = client.run(run)["state"] not in ("queued", "running")
+        return ended or any(row["kind"] == "checkpoint" for row in client.events(run)["rows"])
+
+    eventually(saved, f"{run} saved a checkpoint", PATIENCE)
 
 
 def kill(home: Path, run: str) -> None:
@@ -59,9 +61,7 @@ def resume(page: Page, client: Client, run: str) -> None:
     """Resume a run from the link that its page shows, and wait until the engine has taken it."""
     page.get_by_role("link", name="Resume it under Jobs").click()
     page.get_by_test_id("stMain").get_by_role("button", name="Resume").first.click()
-    deadline = time.monotonic() + PATIENCE
-    while client.run(run)["state"] == "interrupted" and time.monotonic() < deadline:
-        time.sleep(0.2)
+    eventually(lambda: client.run(run)["state"] != "interrupted", f"{run} was resumed", PATIENCE)
 
 
 def walk(page: Page, address: str, name: str, home: Path, folder: Path) -> str:
@@ -85,10 +85,10 @@ def walk(page: Page, address: str, name: str, home: Path, folder: Path) -> str:
     ended = client.wait(run)
     assert ended["state"] == "done", f"{name}: {ended['error']}"
     took = time.monotonic() - began
+    asked = time.monotonic()
     page.goto(f"{address}/{name}?run={run}")
-    opened = time.monotonic()
     until_idle(page)
-    opening = time.monotonic() - opened
+    opening = time.monotonic() - asked
     photograph(page, folder / f"{name}-4-done.png")
     page.emulate_media(color_scheme="dark")
     photograph(page, folder / f"{name}-5-dark.png")
