@@ -71,7 +71,7 @@ class World:
 
     @property
     def _sorts_keys(self) -> bool:
-        """Small uniform worlds keep the random stream and the dense product of the first release, byte for byte."""
+        """Small uniform worlds keep the random stream and the dense product of the first release."""
         return self.kind == "uniform" and len(self.features) <= SORTED_KEYS_UP_TO
 
     def _codes_from_keys(self, n: int, generator: np.random.Generator) -> sparse.csr_array:

@@ -32,10 +32,11 @@ def first_release(world: World, n: int, generator: np.random.Generator) -> np.nd
 
 
 @pytest.mark.parametrize(("d", "m", "k", "n"), [(32, 16, 3, 10_000), (40, 40, 8, 3000), (4096, 24, 20, 5000)])
-def test_uniform_world_keeps_the_bytes_of_the_first_release(d: int, m: int, k: int, n: int) -> None:
+def test_uniform_world_keeps_the_vectors_of_the_first_release(d: int, m: int, k: int, n: int) -> None:
+    """Same draws; the sums to float32 rounding, whose order a processor's product chooses by the number of rows."""
     world = world_of("uniform", d, m, k)
     before, now = np.random.default_rng(5), np.random.default_rng(5)
-    assert first_release(world, n, before).tobytes() == world.sample(n, now).tobytes()
+    np.testing.assert_allclose(world.sample(n, now), first_release(world, n, before), rtol=0, atol=3e-6)
     assert before.bit_generator.state == now.bit_generator.state
 
 
