@@ -4,7 +4,7 @@ GPU := $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 READY := $(VENV)/.installed-$(GPU)
 SHELL := /bin/bash
 
-.PHONY: run test lint audit setup photos walk screenshots
+.PHONY: run test lint audit setup photos walk stranger screenshots
 
 run: $(READY)
 	@$(VENV)/bin/concordance up
@@ -23,6 +23,9 @@ photos: $(READY)
 
 walk: $(READY)
 	@$(VENV)/bin/python -m tests.app.walk $(or $(FOLDER),/tmp/concordance-walk) $(PAGES)
+
+stranger: $(READY)
+	@$(VENV)/bin/python -m tests.app.stranger
 
 screenshots: $(READY)
 	@$(VENV)/bin/python -m tests.app.screenshots $(SAES) $(GRAPH)

@@ -78,7 +78,7 @@ elif any(run["state"] in ACTIVE and run["seeds"] == seeds for run in tours):
     st.caption("The tour is being trained; the button takes you to it.")
 else:
     st.caption(
-        "About one and a half minutes on two processor cores: 60,000 tokens through the first six layers of SmolLM2-135M-Instruct "
+        "About a minute on two processor cores: 45,000 tokens through the first six layers of SmolLM2-135M-Instruct "
         "(4-bit origin), three sparse autoencoders trained in front of you, and how far they agree."
     )
 st.caption(f"{measured(FIRST)} {FIRST_LOOK}")

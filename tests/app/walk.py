@@ -10,6 +10,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -96,21 +98,27 @@ def walk(page: Page, address: str, name: str, home: Path, folder: Path) -> str:
     return f"{name}: tour {took:.0f} s with its kill, result opens in {opening:.1f} s"
 
 
+@contextmanager
+def visiting(home: Path) -> Iterator[tuple[Page, str]]:
+    """Chromium at the app on a state folder, and its address. Raises AssertionError at the end if the console had errors."""
+    os.environ["CONCORDANCE_HOME"] = str(home)
+    with served(free_port()) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page.set_default_timeout(PATIENCE * 1000)
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.extend(error_of(message)))
+        yield page, address
+        browser.close()
+    assert not errors, errors
+
+
 def main(folder: Path, names: tuple[str, ...]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
-        os.environ["CONCORDANCE_HOME"] = home
-        with served(free_port()) as address:
-            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-            page.set_default_timeout(PATIENCE * 1000)
-            errors: list[str] = []
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.on("console", lambda message: errors.extend(error_of(message)))
-            for name in names:
-                print(walk(page, address, name, Path(home), folder), flush=True)
-            browser.close()
-            assert not errors, errors
+    with tempfile.TemporaryDirectory() as home, visiting(Path(home)) as (page, address):
+        for name in names:
+            print(walk(page, address, name, Path(home), folder), flush=True)
 
 
 if __name__ == "__main__":

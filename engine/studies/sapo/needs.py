@@ -12,7 +12,7 @@ from engine.language_model import HUB_ID, model_identity
 from engine.studies.sapo.config import Config
 
 ENVIRONMENT = "llada"
-EXTRA = "pip install 'concordance-workbench[gpu]'"
+EXTRA = '.venv/bin/pip install -e ".[gpu]"'
 TINY_BYTES = 200e6  # of weights: what a processor alone is let run, to try the way
 
 

@@ -132,7 +132,7 @@ CLAIMS = (
     _claim(
         "beats_fit_under_eq_6",
         "Under Eq. 6 a network is needed: excess loss of a one-parameter fit less the adapter's.",
-        "a reviewer doubted it; the paper has no such arm",
+        "a reviewer of the paper doubted it; the paper has no such arm",
         ABOVE,
         FIT_NAME,
         on("standard"),
