@@ -24,7 +24,7 @@ from analyses.figures import (
     series_style,
     translucent,
 )
-from analyses.sapo_frames import FIGURES, MEASURES, SHARES, SIGNED, arm_name, in_order
+from analyses.sapo_frames import BOUNDS, FIGURES, MEASURES, SHARES, arm_name, in_order
 
 Frame = Any
 STEP = "Denoising steps done"
@@ -37,7 +37,7 @@ PASSES = "Forward passes of rollouts"
 
 
 def value_curves(curves: dict[str, Frame], step: int | None = None) -> go.Figure:
-    """V(t) with its Wilson band, and dotted the share already right by argmax; a colour a policy.
+    """V(t) with its Wilson band, and dotted the share of all rollouts already right by argmax; a colour a policy.
 
     `curves` maps a policy's words to its rows of `sapo_steps`. A vertical line marks `step`.
     """
@@ -67,7 +67,7 @@ def value_curves(curves: dict[str, Frame], step: int | None = None) -> go.Figure
         legend_below(figure.update_layout(showlegend=True)),
         alt=f"Value curve V(t): {ends}.",
         title="V(t): success from each step",
-        subtitle="band: 95 % Wilson; dotted: argmax already right",
+        subtitle="of rollouts that end right; band: 95 % Wilson; dotted: argmax already right, all",
         height=420,
     )
 
@@ -96,7 +96,7 @@ def step_gains_figure(curves: dict[str, Frame], step: int | None = None) -> go.F
         legend_below(figure.update_layout(barmode="group", showlegend=True)),
         alt=f"Gain of each denoising step: {largest}.",
         title="What each step adds",
-        subtitle="step gains; a step near zero did no work",
+        subtitle="of rollouts that end right; a step near zero decided nothing",
         height=420,
     )
 
@@ -224,7 +224,7 @@ def _panel(
             hovertemplate=f"{plain(row.name)}: %{{x:.3f}}<extra></extra>", **place,
         )  # fmt: skip
     bounds: dict[str, Any] = {"range": [-0.04, 1.04], "tickvals": [0, 0.5, 1]}
-    if name in SIGNED:
+    if name in BOUNDS:
         bounds = {"tickvals": _ticks([*rows["mean"], *rows["low"], *rows["high"], *dots[name]])}
     figure.update_xaxes(**bounds, tickformat=".0%", tickangle=0, **place)
 

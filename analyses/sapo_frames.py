@@ -5,6 +5,7 @@ Input frames have the columns of the tables `sapo_…` (engine/tables/sapo.py); 
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ MEASURES = {
 }
 SHARES = ("exact", "cell", "junk", "trace_valid", "informative")
 FILTERS = ("all", "exact", "not exact", "junk", "exact but junk", "exact and no junk")
-SIGNED = ("answer_lead", "last_tenth")
+BOUNDS = {"answer_lead": (-1.0, 1.0), "last_tenth": (-inf, inf)}
 
 
 def arm_name(arm: str) -> str:
@@ -191,8 +192,8 @@ def _interval(part: Frame, figure: str) -> tuple[float, float]:
     values = part[figure].dropna().astype(float)
     if len(values) > 1:
         low, high = mean_interval(values)
-        least = -1.0 if figure in SIGNED else 0.0
-        return max(low, least), min(high, 1.0)
+        least, most = BOUNDS.get(figure, (0.0, 1.0))
+        return max(low, least), min(high, most)
     row = part.loc[values.index[0]]
     trials = {"exact": row["n"], "junk": row["n"], "trace_valid": row["n"]}
     if pd.notna(row["exact"]):

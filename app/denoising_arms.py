@@ -63,8 +63,8 @@ def curves_section(run: Run) -> None:
             figure = reinforcement(frame, measure, words[measure], of, against=AXES[axis])
             picture(figure, frame, f"curve-{measure}")
     st.caption(
-        "A group has an advantage when its rollouts' rewards differ; where a whole group is right or wrong no arm, SAPO included, "
-        "learns anything from it. Forward passes make the arms comparable: SAPO's continuations are counted."
+        "A group has an advantage when its rollouts' rewards differ; where a whole group is right or wrong neither diffu-GRPO nor SAPO "
+        "learns anything from it (SAPO without its indicator and the process reward alone do). Forward passes make the arms comparable: SAPO's continuations are counted."
     )
 
 
@@ -171,7 +171,8 @@ def _training_rollouts(run: Run) -> None:
             },
         )  # fmt: skip
         st.caption(
-            "The advantage trained with: outcome less the group's mean, plus the process reward where it is above it."
+            "The advantage trained with: outcome less the group's mean, plus SAPO's process reward where it is above it "
+            "(everywhere without the indicator; the process reward alone has no outcome)."
         )
 
 

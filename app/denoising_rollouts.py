@@ -184,6 +184,7 @@ def values(chosen: list[Policy], step: int | None = None) -> None:
         ]
         words.append(f"{literal(policy.label)}: {', '.join(known) or 'none of its figures is known'}")
     st.caption(
-        ". ".join(words) + ". The band takes several tries of one prompt as independent, "
-        "and with few prompts noise alone makes gains uneven: compare policies, not values."
+        ". ".join(words)
+        + ". V(t) is the success of fresh continuations from the states of rollouts that end right: it rises from "
+        "the policy's own rate to 1 where the outcome is decided. The band takes several tries of one prompt as independent, and with few prompts noise alone makes gains uneven: compare policies, not values."
     )

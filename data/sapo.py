@@ -87,6 +87,10 @@ class Task(ABC):
     def scores(self, prompts: Ints, completions: Ints) -> Scores:
         """Score completions (n × completion length, no masks) of prompts (n × prompt length)."""
 
+    @abstractmethod
+    def check_prompt(self, prompt: Ints) -> None:
+        """Whether a prompt (P) of a user's own can be scored. Raises ValueError with a sentence that says what one is."""
+
     def text(self, tokens: Ints) -> str:
         """Tokens of one sequence with spaces between."""
         return " ".join(self.vocabulary[token] for token in tokens)
@@ -158,6 +162,11 @@ class Chain(Task):
         prompts[:, 1::2] = 10 + rng.integers(0, len(OPERATORS), (n, self.length))
         return prompts
 
+    def check_prompt(self, prompt: Ints) -> None:
+        kinds = np.where(prompt < 10, "digit", np.where(prompt < 10 + len(OPERATORS), "operator", "other"))
+        if (kinds[::2] != "digit").any() or (kinds[1::2] != "operator").any():
+            raise ValueError("a chain is a digit, then an operator and a digit in turn, such as 3 + 4 * 2.")
+
     def _keys(self, prompts: Ints) -> Ints:
         return prompts @ 16 ** np.arange(self.prompt_length)
 
@@ -205,6 +214,12 @@ class Countdown(Task):
         target = _apply(second, e, c)
         kept = (e >= 0) & (e < 100) & (target > 0) & (target < 100)
         return np.stack([a, first, b, c, e, second, target], axis=1)[kept]
+
+    def check_prompt(self, prompt: Ints) -> None:
+        if not ((prompt[:3] >= 1) & (prompt[:3] <= 9)).all() or not 1 <= prompt[3] <= 99:
+            raise ValueError(
+                "a problem is three numbers from 1 to 9 and a target from 1 to 99, such as 3 4 5 27."
+            )
 
     def _keys(self, rows: Ints) -> Ints:
         numbers = np.sort(rows[:, [0, 2, 3]], axis=1)
@@ -263,6 +278,11 @@ class Sudoku(Task):
             prompts.append(puzzles[unique])
             solutions.append(chosen[unique])
         return Examples(np.concatenate(prompts)[:n], np.concatenate(solutions)[:n])
+
+    def check_prompt(self, prompt: Ints) -> None:
+        solutions = int(_solutions(prompt[None]).sum())
+        if solutions != 1:
+            raise ValueError(f"this Sudoku has {solutions or 'no'} solutions; give one that has exactly one.")
 
     def scores(self, prompts: Ints, completions: Ints) -> Scores:
         solution = solutions_of(prompts)

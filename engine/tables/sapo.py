@@ -51,7 +51,7 @@ SAPO: dict[str, dict[str, pa.DataType]] = {
         "kl": F64,
         "clipped": F64,
     },
-    # V(t) on test prompts, and how often the argmax already is right, per denoising step.
+    # V(t) of the test rollouts that end right, and how often the argmax of all of them already is right, per denoising step.
     "sapo_steps": {
         "seed": I64,
         "arm": STR,

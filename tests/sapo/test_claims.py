@@ -121,6 +121,7 @@ def test_presets_are_valid_and_estimated(preset: str) -> None:
         ({"arms": "diffu_grpo,ppo"}, "arms"),
         ({"arms": "sapo,grpo_wider"}, "arms"),
         ({"heads": 5}, "heads"),
+        ({"denoising_steps": 1}, "denoising_steps"),
         ({"start_from": "bundled"}, "start_from"),
         ({"group_size": 1}, "group_size"),
         ({"policy": "qwen", "completion_length": 100}, "block_length"),

@@ -54,6 +54,22 @@ def test_every_sudoku_has_one_solution() -> None:
         assert agree.sum() == 1
 
 
+@pytest.mark.parametrize(
+    ("task", "text", "said"),
+    [
+        (Sudoku(10), "1 1" + " 0" * 14, "no solutions"),
+        (Sudoku(10), "0" + " 0" * 15, "288 solutions"),
+        (Countdown(), "3 4 10 27", "three numbers from 1 to 9"),
+        (Countdown(), "( ) = |", "three numbers from 1 to 9"),
+        (Chain(3), "+ + + + + + +", "an operator and a digit in turn"),
+    ],
+)
+def test_a_prompt_that_cannot_be_scored_is_refused(task: Task, text: str, said: str) -> None:
+    task.check_prompt(task.examples(np.random.default_rng(0), 1, "test").prompts[0])
+    with pytest.raises(ValueError, match=said):
+        task.check_prompt(task.ids(text, task.prompt_length))
+
+
 def test_sudoku_counts_blank_cells_and_whole_grids() -> None:
     task = Sudoku(4)
     found = task.examples(np.random.default_rng(0), 1, "train")

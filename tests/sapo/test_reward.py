@@ -92,6 +92,8 @@ def test_no_gradient_where_a_whole_group_is_right() -> None:
     total = step_aware_advantages(rollouts.advantages, process, "above_average")
     assert total.tolist() == [[0, 0, 0, 0]]
     assert informative_groups(total) == 0
+    equal = group_advantages(torch.full((2, 6), 0.1, dtype=torch.float64))
+    assert (equal == 0).all() and informative_groups(equal) == 0
     assert informative_groups(torch.tensor([[0.0, 0.0], [0.5, -0.5]])) == 0.5
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from engine.errors import UserError
 from engine.run import damaged_files
+from engine.studies.base import parse_config
 from engine.studies.sapo import Sapo
+from engine.studies.sapo.base_models import base_identity
 from engine.studies.sapo.config import ARMS
 from engine.studies.sapo.live import LiveRequest, answer
 from tests.sapo.conftest import TINY, open_run, train, train_with_stops
@@ -87,10 +89,17 @@ def test_process_rewards_can_be_traced_to_their_branches(tiny_run: Path) -> None
             assert row.advantage == pytest.approx(row.process)
 
 
-def test_value_curve_ends_where_the_rollouts_do(tiny_run: Path) -> None:
+def test_value_curve_is_that_of_rollouts_that_end_right(tiny_run: Path) -> None:
     steps = rows(tiny_run, "sapo_steps")
-    for _, curve in steps.groupby(["seed", "arm"]):
+    exact = rows(tiny_run, "sapo_arms").set_index(["seed", "arm"])["exact"]
+    for place, curve in steps.groupby(["seed", "arm"]):
         assert curve["step"].tolist() == [0, 1, 2, 3, 4]
+        right = round(exact[place] * TINY["eval_prompts"])
+        assert curve["n"].iloc[-1] == min(right, TINY["value_prompts"])
+        if not right:
+            assert curve[["value", "low", "high", "gain"]].isna().all(axis=None)
+            continue
+        assert curve["value"].iloc[-1] == 1
         assert ((curve["low"] <= curve["value"]) & (curve["value"] <= curve["high"])).all()
         assert curve["value"].diff().iloc[1:].tolist() == pytest.approx(curve["gain"].iloc[1:].tolist())
 
@@ -110,6 +119,8 @@ def test_live_denoising_and_remasking(tiny_run: Path) -> None:
     [
         ({"arm": "grpo"}, "holds no policy grpo"),
         ({"prompt": "3 + 4 x 2"}, "'x' is no word"),
+        ({"prompt": "3 3 3 3 3"}, "an operator and a digit in turn"),
+        ({"prompt": "3 + | * 2"}, "an operator and a digit in turn"),
         ({"completion": "7 4 | 4", "span": [9]}, "from 0 to 3"),
         ({"completion": "7 4 |", "span": [1]}, "3 words given where this task has 4"),
         ({"completion": "7 <mask> | 4", "span": [1]}, "holds the mask itself"),
@@ -149,6 +160,35 @@ def test_a_base_can_come_from_another_run(
     assert found[name] == results(tiny_run)[name]
     with pytest.raises(UserError, match="has 16"):
         train(tmp_path / "wider", {**config, "width": 32}, [0])
+
+
+def test_a_value_curve_rises_from_the_success_rate_to_one(tmp_path: Path) -> None:
+    """All rollouts together would give the success rate at every step; those that end right say when that was decided."""
+    config = {
+        "eval_prompts": 300,
+        "value_prompts": 100,
+        "value_rollouts": 4,
+        "arms": "diffu_grpo",
+        "iterations": 1,
+    }
+    folder = train(tmp_path / "run", parse_config(Sapo(), "tour", config).model_dump(), [0])
+    curve = rows(folder, "sapo_steps").query("arm == 'base'")["value"].tolist()
+    rate = rows(folder, "sapo_arms").query("arm == 'base'")["exact"].item()
+    assert rate < curve[0] < 0.85 and curve[-1] == 1
+    assert curve[-2] > curve[0] + 0.05
+
+
+def test_a_few_iterations_from_the_bundled_base_raise_the_reward(tmp_path: Path) -> None:
+    config = parse_config(Sapo(), "tour", {"arms": "diffu_grpo", "iterations": 8}).model_dump()
+    curve = rows(train(tmp_path / "run", config, [0]), "sapo_curve").query("split == 'training'")
+    reward = curve.sort_values("iteration")["reward"].tolist()
+    assert sum(reward[-3:]) / 3 > reward[0] + 0.1
+
+
+def test_the_bundled_base_is_refused_under_another_number_of_heads() -> None:
+    config = parse_config(Sapo(), "tour", {"heads": 2})
+    with pytest.raises(UserError, match="base of bundled has 4"):
+        base_identity(config, [0])
 
 
 def test_the_bundled_base_knows_something(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Base models that were trained before: the bundled one and those of finished runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.files import read_json, sha256_file
 from data.paths import state_dir
@@ -37,11 +37,7 @@ def run_base(config: Config, seed: int) -> Path:
     record = read_json(directory / "config.json")
     if record["study"] != "sapo":
         raise UserError("start_from", f"{config.start_from} is a run of {record['study']}, not of sapo.")
-    for name in SHARED:
-        if record["config"][name] != getattr(config, name):
-            raise UserError(
-                name, f"the base of {config.start_from} has {record['config'][name]}; set {name} to it."
-            )
+    _check_shape(config, record["config"])
     chosen = seed if seed in record["seeds"] else record["seeds"][0]
     path = directory / "tensors" / f"{weights_name(chosen, 'base')}.safetensors"
     if not path.exists():
@@ -49,8 +45,16 @@ def run_base(config: Config, seed: int) -> Path:
     return path
 
 
+def _check_shape(config: Config, base: dict[str, Any]) -> None:
+    """Refuse a base of another shape; the number of heads shows in no tensor. Raises UserError."""
+    for name in SHARED:
+        if base[name] != getattr(config, name):
+            raise UserError(name, f"the base of {config.start_from} has {base[name]}; set {name} to it.")
+
+
 def base_identity(config: Config, seeds: list[int]) -> str:
     """The hash of what a run starts from, part of its identity. Raises UserError."""
     if config.start_from == "bundled":
+        _check_shape(config, read_json(BUNDLED.with_suffix(".json"))["config"])
         return sha256_file(BUNDLED)[:16]
     return " ".join(sha256_file(run_base(config, seed))[:16] for seed in seeds)

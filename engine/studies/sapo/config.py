@@ -9,6 +9,12 @@ from engine.studies.base import ConfigError, StudyConfig, form_field
 from engine.studies.sapo.schedule import Schedule, blockwise
 
 ARMS = ("diffu_grpo", "sapo", "grpo_longer", "grpo_wider", "sapo_no_indicator", "process_only")
+Indicator = Literal["above_average", "none", "process_only"]
+INDICATORS: dict[str, Indicator] = {
+    "sapo": "above_average",
+    "sapo_no_indicator": "none",
+    "process_only": "process_only",
+}
 MATCHED = ("grpo_longer", "grpo_wider")
 PUBLISHED = {"qwen": "dllm-hub/Qwen3-0.6B-diffusion-mdlm-v0.1", "llada": "GSAI-ML/LLaDA-8B-Instruct"}
 LARGE: dict[str, Any] = {"policy": list(PUBLISHED)}
@@ -232,7 +238,12 @@ class Config(StudyConfig):
         ge=1,
     )
     value_prompts: int = form_field(
-        "Test prompts of the value curve V(t).", group="Evaluation", default=32, advanced=True, ge=2, le=2_000
+        "Rollouts of test prompts, of those that end right, whose states the value curve V(t) continues from.",
+        group="Evaluation",
+        default=32,
+        advanced=True,
+        ge=2,
+        le=2_000,
     )
     value_rollouts: int = form_field(
         "Continuations from each of their states.",
@@ -334,6 +345,10 @@ class Config(StudyConfig):
                 else "denoising_steps"
             )
             raise ConfigError(field, f"{str(error)[:-1]}; change it.") from None
+        if self.schedule().steps < 2 and INDICATORS.keys() & set(self.chosen_arms):
+            raise ConfigError(
+                "denoising_steps", "a process reward compares two states and needs 2 steps or more; raise it."
+            )
         if self.is_large and self.start_from:
             raise ConfigError(
                 "start_from", "a large policy starts from its published weights; leave start_from empty."

@@ -103,10 +103,17 @@ class Evaluator:
     # V(t)
 
     def _values(self, sampled: Denoising) -> NDArray[np.float64]:
-        """V(s) for s = 0 … S: mean success of fresh continuations from the states of sampled rollouts."""
+        """V(s) for s = 0 … S: mean success of fresh continuations from the states of sampled rollouts that end right.
+
+        Over all rollouts the mean of V is the success rate at every s, whatever the policy (the law of total expectation).
+        NaN where no rollout ends right.
+        """
         config, steps = self.config, self.sampler.schedule.steps
-        n, repeats = min(config.value_prompts, len(self.prompts)), config.value_rollouts
-        rows = torch.arange(n).repeat_interleave(repeats)
+        exact = torch.from_numpy(self._scores(sampled.completions).exact == 1)
+        right, repeats = torch.nonzero(exact).squeeze(1)[: config.value_prompts], config.value_rollouts
+        if not len(right):
+            return self._curve(sampled, np.full(steps + 1, np.nan), [0] * (steps + 1))
+        rows = right.repeat_interleave(repeats)
         rollout = rows.repeat(steps)
         step = torch.arange(steps).repeat_interleave(len(rows))
         ended = self.sampler.go_on(
@@ -116,12 +123,14 @@ class Evaluator:
             generator_of("value", *self.streams),
         )
         scores = self._scores(ended.completions, rollout)
-        final = self._scores(sampled.completions[:n], slice(0, n))
-        per_step = [*scores.exact.reshape(steps, -1).mean(axis=1), final.exact.mean()]
-        values = np.array(per_step)
-        counts = [*[len(rows)] * steps, n]
-        self.result.add("sapo_steps", self._step_rows(sampled, values, counts))
+        values = np.array([*scores.exact.reshape(steps, -1).mean(axis=1), 1.0])
         self._branches(rollout, step, ended.completions, scores, repeats)
+        return self._curve(sampled, values, [*[len(rows)] * steps, len(right)])
+
+    def _curve(
+        self, sampled: Denoising, values: NDArray[np.float64], counts: list[int]
+    ) -> NDArray[np.float64]:
+        self.result.add("sapo_steps", self._step_rows(sampled, values, counts))
         return values
 
     def _step_rows(self, sampled: Denoising, values: NDArray[np.float64], counts: list[int]) -> list[Row]:
@@ -130,17 +139,17 @@ class Evaluator:
         assert sampled.confidence is not None and sampled.entropy is not None
         rows = []
         for step, (value, n, gain) in enumerate(zip(values.tolist(), counts, gains, strict=True)):
-            low, high = wilson(value * n, n)
+            low, high = wilson(value * n, n) if n else (None, None)
             before = min(step, self.sampler.schedule.steps - 1)
             masked = sampled.states[:, before] == self.task.mask
             rows.append(
                 self._place(
                     step=step,
                     n=n,
-                    value=value,
+                    value=_none(value),
                     low=low,
                     high=high,
-                    gain=gain,
+                    gain=None if gain is None else _none(gain),
                     already_right=already[step][0],
                     already_cell=already[step][1],
                     confidence=float(sampled.confidence[:, before][masked].mean()),
@@ -188,7 +197,7 @@ class Evaluator:
         """Success after masking a span of finished rollouts again, the rest left as it is; `drop` against the answer alone.
 
         Tasks with a trace: the answer alone, trace and answer, and the answer with the trace replaced by filler. Sudoku:
-        each row of the grid, text: each quarter, against none.
+        each row of the grid, text: each quarter, which have no `drop`.
         """
         finished = sampled.completions[: self.config.value_prompts]
         scores = self._scores(finished, slice(0, len(finished)))
@@ -196,7 +205,7 @@ class Evaluator:
         baseline = None
         for name, (start, positions) in self._named_spans(finished[good]).items():
             success, n = self.success_after(good, start, positions)
-            baseline = success if baseline is None else baseline
+            baseline = success if baseline is None and self.task.trace else baseline
             low, high = wilson((success or 0.0) * n, n)
             self.result.add(
                 "sapo_spans",
@@ -272,7 +281,7 @@ class Evaluator:
                     rep3=float(np.mean([rep3(trace) for trace in traces])),
                     longest_run=float(np.mean([longest_run(trace) for trace in traces])),
                     answer_lead=_none(float(np.mean(leads))),
-                    gain=float(values[-1] - values[0]),
+                    gain=_none(float(values[-1] - values[0])),
                     last_tenth=_none(last_share(values)),
                     evenness=_none(evenness(values)),
                     already_right=float(np.mean(already[:-1])),

@@ -1,21 +1,20 @@
 """diffu-GRPO (d1, 2504.12216) and the step-aware advantage of SAPO (2510.01544)."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Indicator = Literal["above_average", "none", "process_only"]
+from engine.studies.sapo.config import Indicator
 
 
 def group_advantages(rewards: Tensor) -> Tensor:
-    """r − mean of its group (prompts × rollouts); no division by the standard deviation."""
-    return rewards - rewards.mean(dim=1, keepdim=True)
+    """r − mean of its group (prompts × rollouts); no division by the standard deviation. Equal rewards give 0, not rounding."""
+    advantages = rewards - rewards.mean(dim=1, keepdim=True)
+    return torch.where(advantages.abs() > 1e-9, advantages, 0.0)
 
 
 def informative_groups(advantages: Tensor) -> float:
     """Share of groups (rows) in which some advantage is not zero: the others give no gradient."""
-    return float((advantages.abs() > 1e-9).any(dim=1).double().mean())
+    return float((advantages != 0).any(dim=1).double().mean())
 
 
 def process_reward(after: Tensor, before: Tensor) -> Tensor:

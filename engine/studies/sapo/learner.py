@@ -9,9 +9,8 @@ from torch import Tensor
 
 from engine.errors import UserError
 from engine.studies.sapo.audit import training_rows
-from engine.studies.sapo.config import ARMS
+from engine.studies.sapo.config import ARMS, INDICATORS
 from engine.studies.sapo.grpo import (
-    Indicator,
     informative_groups,
     policy_loss,
     step_aware_advantages,
@@ -38,11 +37,6 @@ from engine.studies.sapo.rollouts import (
 BASE = "base"
 WARMUP, BASE_UNIT, RL_UNIT = 100, 50, 2
 BASE_BETAS, RL_BETAS, BASE_DECAY, BASE_GRADIENT = (0.9, 0.98), (0.9, 0.99), 0.01, 1.0
-INDICATORS: Mapping[str, Indicator] = {
-    "sapo": "above_average",
-    "sapo_no_indicator": "none",
-    "process_only": "process_only",
-}
 Log = Callable[..., None]
 
 

@@ -46,6 +46,10 @@ def answer(directory: Path | None, request: LiveRequest) -> dict[str, Any]:
     sampler = Sampler(_changed(config, request), config.make_task(), policy)
     task = sampler.task
     prompt = _tokens(sampler, "prompt", request.prompt, task.prompt_length)
+    try:
+        task.check_prompt(prompt[0].numpy())
+    except ValueError as error:
+        raise UserError("prompt", str(error)) from None
     prompts = prompt.repeat(request.repeats, 1)
     generator = generator_of("live", request.sample)
     if request.completion is None:

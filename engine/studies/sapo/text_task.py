@@ -67,6 +67,9 @@ class TextTask(Task):
         answers = [self._encode(answer(self.inner, completion)) for completion in found.completions]
         return Examples(_padded(prompts), _padded(answers))
 
+    def check_prompt(self, prompt: Ints) -> None:
+        self.inner.check_prompt(self._problem(prompt))
+
     def scores(self, prompts: Ints, completions: Ints) -> Scores:
         pairs = list(zip(prompts, completions, strict=True))
         found = [self._score(prompt, self.text(completion)) for prompt, completion in pairs]
