@@ -9,7 +9,7 @@ from analyses.sapo import wilson
 from analyses.sapo_frames import parts_of
 from app.causal_parts import choice, forget_unless
 from app.connection import client
-from app.denoising_parts import Policy, is_imported
+from app.denoising_parts import Policy, why_no_policy
 from app.denoising_player import Trajectory, player, scores_words
 from app.widgets import literal
 from engine.client import EngineError
@@ -24,10 +24,8 @@ ENTIRE = "trace and answer"
 def remask_section(policy: Policy, shown: Trajectory) -> None:
     """Mask a span of the first policy's rollout again and denoise it, the rest left as it is."""
     st.subheader("Mask a span again")
-    if is_imported(policy.run):
-        st.caption(
-            "Imported generations come without weights, so nothing of them can be denoised again here."
-        )
+    if reason := why_no_policy(policy.run):
+        st.caption(reason)
         return
     words = shown.completion.split()
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -82,9 +80,9 @@ def _tries(key: str) -> int:
 def own_section(chosen: list[Policy], start: str) -> None:
     """A prompt of the reader's own under the chosen policies."""
     st.subheader("Your own prompt")
-    able = [policy for policy in chosen if not is_imported(policy.run)]
+    able = [policy for policy in chosen if not why_no_policy(policy.run)]
     if not able:
-        st.caption("Choose a trained policy above; imported generations come without weights.")
+        st.caption(f"{why_no_policy(chosen[0].run)} Choose a trained small policy above.")
         return
     key = f"own_prompt_{able[0].run['id']}"
     if key not in st.session_state:

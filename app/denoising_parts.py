@@ -44,6 +44,15 @@ def is_imported(run: Run) -> bool:
     return bool(run["config"]["imported"])
 
 
+def why_no_policy(run: Run) -> str:
+    """Why nothing can be denoised live under a run's policies; empty where it can."""
+    if is_imported(run):
+        return "Imported generations come without weights, so nothing of them can be denoised again here."
+    if run["config"]["policy"] != "small":
+        return "A large policy is not loaded beside the app; what it wrote while it was trained and evaluated is above."
+    return ""
+
+
 def task_of(run: Run) -> str:
     """The task as the tables name it; imported files may differ, the first one counts."""
     return str(table(run["id"], "sapo_arms")["task"].iloc[0])

@@ -11,7 +11,7 @@ from analyses.sapo_frames import FILTERS, kept_rollouts, orders, parts_of
 from analyses.sapo_grid import WRITTEN, order_map
 from app.causal_parts import choice
 from app.connection import table
-from app.denoising_parts import IMPORTED, Policy, is_imported, linked_choice
+from app.denoising_parts import IMPORTED, Policy, linked_choice, why_no_policy
 from app.denoising_player import Trajectory, player, scores_words
 from app.widgets import literal, picture
 
@@ -106,7 +106,7 @@ def _same_prompt(policy: Policy, row: dict[str, Any], kind: str) -> list[Traject
     rows = rows[(rows["prompt"] == row["prompt"]) & rows["kind"].isin(list(KINDS))]
     rows = pd.concat([rows[rows["kind"] == kind], rows[rows["kind"] != kind]])
     if rows.empty:
-        way = "choose another beside it" if is_imported(policy.run) else "denoise it live below"
+        way = "choose another beside it" if why_no_policy(policy.run) else "denoise it live below"
         st.caption(f"{literal(policy.label)} has no kept rollout of this prompt; {way}.")
         return []
     return [_trajectory(policy, rows.iloc[0].to_dict())]

@@ -17,7 +17,7 @@ from engine.client import EngineError
 SWEEP = "ablations"
 SHARED = (
     *DATA, "d_model", "heads", "d_inner", "positions", "loss", "budget", "teraflops", "n_steps", "batch_size",
-    "learning_rate", "warmup_steps", "weight_decay", "ema", "evaluations", "test_factor", "kept_puzzles",
+    "learning_rate", "warmup_steps", "weight_decay", "ema", "precision", "evaluations", "test_factor", "kept_puzzles",
 )  # fmt: skip
 SHARE = "%.1f"
 COLUMNS = {
@@ -59,6 +59,35 @@ def accuracy_section(runs: dict[str, Run]) -> None:
         with column:
             picture(accuracy_curves(frame, measure, trained), frame, f"accuracy-{measure}")
     _arms(models)
+    _grades(runs)
+
+
+def _grades(runs: dict[str, Run]) -> None:
+    """Exact and cell accuracy by how hard a puzzle is."""
+    parts = [table(run["id"], "sr2_grades").assign(arm=name) for name, run in runs.items()]
+    rows = (
+        pd.concat(parts)
+        .groupby(["arm", "grade"], as_index=False, sort=False)[["puzzles", "exact", "cell"]]
+        .mean()
+    )
+    st.dataframe(
+        rows,
+        hide_index=True,
+        alt="Accuracy of every arm by the difficulty of the puzzles",
+        column_config={
+            "grade": st.column_config.Column(
+                "difficulty",
+                help="A Sudoku: what solves it, naked or hidden single candidates, or search. A maze: its path's length.",
+            ),
+            "puzzles": st.column_config.NumberColumn("test puzzles", format="localized"),
+            "exact": st.column_config.NumberColumn(
+                "exact", format="percent", help="Mean over seeds, after the last trained block"
+            ),
+            "cell": st.column_config.NumberColumn(
+                "cell", format="percent", help="Open cells right; never to be read as puzzles solved"
+            ),
+        },
+    )
 
 
 def _arms(models: dict[str, pd.DataFrame]) -> None:

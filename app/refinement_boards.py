@@ -137,7 +137,7 @@ def _first_cell(board: Board) -> None:
         return
     asked = st.query_params.get("cell", "")
     open_cells = (~board.puzzle.is_given & ~board.puzzle.is_wall).nonzero()[0]
-    named = int(asked) - 1 if asked.isdigit() else -1
+    named = int(asked) - 1 if asked.isdecimal() else -1
     st.session_state["cell_number"] = named if 0 <= named < n_cells else int(open_cells[0])
 
 

@@ -43,9 +43,10 @@ def own_section(run: Run) -> None:
         trained = n_blocks(run)
         blocks = None
         if config["model"] != "feed_forward":
+            most = max(1, 512 // config["recurrences"])
             blocks = int(
                 st.number_input(
-                    f"Alignment blocks (trained: {trained})", 1, max(1, 512 // config["recurrences"]), 2 * trained,
+                    f"Alignment blocks (trained: {trained})", 1, most, min(2 * trained, most),
                     key="own_blocks", bind="query-params",
                 )
             )  # fmt: skip

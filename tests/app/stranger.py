@@ -14,7 +14,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from engine import client as engine_client
-from tests.app.test_photos import until_idle
+from tests.app.browsing import until_idle
 from tests.app.walk import PATIENCE, visiting
 
 ROOT = Path(__file__).resolve().parents[2]

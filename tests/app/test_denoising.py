@@ -11,6 +11,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from data.files import read_json, write_json
 from engine.client import Client, EngineError
 from tests.app.causal_tables import engine_on
 from tests.app.denoising_tables import TINY, write_run
@@ -18,6 +19,7 @@ from tests.app.pages import array, figures, labels, open_page, text_of, titled
 from tests.sapo.test_foreign import CLEAN, DATA, FILLER, LLADA, REAL_D1, WRONG, d1, written
 
 TRAINED, SUDOKU, IMPORTED, FAILED = "aaaaaaaaaaa1", "bbbbbbbbbbb1", "ccccccccccc1", "ddddddddddd1"
+LARGE = "fffffffffff1"
 REAL = "eeeeeeeeeee1"
 ENDLESS = {**TINY, "base_steps": 200_000}
 HOSTILE = "<script>alert(1)</script>"
@@ -31,6 +33,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def engine(home: Path) -> Iterator[Client]:
     write_run(home, TRAINED, TINY)
+    large = write_run(home, LARGE, {**TINY, "arms": "", "base_steps": 5}, (0,)) / "config.json"
+    record = read_json(large)
+    write_json(large, {**record, "config": {**record["config"], "policy": "qwen"}})
     write_run(home, SUDOKU, {**TINY, "task": "sudoku", "arms": "", "base_steps": 20, "eval_prompts": 6}, (0,))
     files = [
         str(written(home, "countdown_a_generations.json", d1([CLEAN, FILLER, WRONG, HOSTILE]))),
@@ -134,6 +139,11 @@ class TestTrained:
 
 
 class TestLive:
+    def test_a_large_policy_offers_nothing_live(self, home: Path, engine: Client) -> None:
+        page = open_page("denoising", run=LARGE)
+        assert "A large policy is not loaded beside the app" in text_of(page)
+        assert not {"again_go", "own_go"} & {button.key for button in page.button}
+
     def test_a_span_is_masked_and_denoised_again(self, engine: Client) -> None:
         page = open_page("denoising", run=TRAINED, span="trace and answer")
         page.button(key="again_go").click().run()

@@ -10,24 +10,19 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageFilter
-from playwright.sync_api import ConsoleMessage, Page
+from playwright.sync_api import Page
 from plotly.colors import get_colorscale
 
 from analyses.figures import GRID, INK, MUTED, PALETTE, PAPER, SEQUENTIAL
 from engine import client as engine_client
+from tests.app.browsing import PATIENCE, error_of, until_idle
 from tests.app.photo_compare import Change, compare, read, shrunk
-from tests.app.photo_tables import train_saes, write_runs
+from tests.app.photo_tables import CAUSAL, train_saes, write_runs
+from tests.app.screenshots import pages, take
 
 REFERENCES = Path(__file__).with_name("photos")
 TAKES_ANEW = "TAKE_PHOTOS" in os.environ
-WIDTH, HEIGHT, TALLEST = 1280, 900, 4_000
-PATIENCE = 240_000  # milliseconds
-IDLE = """() => {
-  const one = chosen => document.querySelector(chosen);
-  return one('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning' && one('[data-testid=stMain] [data-testid=stHeading]')
-    && !one('[data-testid=stSkeleton], [data-stale=true], [data-testid=stStatusWidget]')
-    && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(chart => chart.querySelector('.main-svg'));
-}"""
+WIDTH, HEIGHT, TALLEST = 1280, 900, 9_000
 ALTERNATIVES = """charts => charts.map(chart =>
   (chart.closest('[aria-label]') ?? chart.querySelector('[role=figure][aria-label]'))?.getAttribute('aria-label') ?? '')"""
 COLOURS = """plots => {
@@ -82,15 +77,6 @@ def shots(address: str, page: Page) -> dict[str, Shot]:
         found[name] = photograph(page)
         found[name].console = list(errors)
     return found
-
-
-def error_of(message: ConsoleMessage) -> list[str]:
-    return [message.text] if message.type == "error" else []
-
-
-def until_idle(page: Page) -> None:
-    page.wait_for_timeout(400)
-    page.wait_for_function(IDLE, timeout=PATIENCE, polling=200)
 
 
 def photograph(page: Page) -> Shot:
@@ -155,6 +141,17 @@ def test_every_page_looks_as_in_its_reference(shots: dict[str, Shot]) -> None:
     changes = {name: compare(read(REFERENCES / f"{name}.png"), small) for name, small in taken.items()}
     keep_changed(shots, changes)
     assert not {name: change for name, change in changes.items() if change.is_seen}
+
+
+def test_the_pictures_of_the_readme_can_be_taken(
+    shots: dict[str, Shot], address: str, page: Page, tmp_path: Path
+) -> None:
+    runs = engine_client.connect(start=False).runs("sae_consistency")
+    saes = next(run["id"] for run in runs if run["config"]["source"] == "language_model")
+    take(page, address, saes, CAUSAL, tmp_path)
+    sizes = {path.stem: Image.open(path).size for path in tmp_path.iterdir()}
+    assert sizes == {name: (width, height) for name, (_, width, height) in pages(saes, CAUSAL).items()}
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 
 
 def test_a_digit_opens_a_section(shots: dict[str, Shot], page: Page) -> None:

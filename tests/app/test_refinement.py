@@ -92,6 +92,11 @@ class TestBoards:
         assert list(table["seeds"]) and set(table["seeds"]) == {2, 3}
         assert len(titled(page, "Exact by arm")) == 1
 
+    def test_accuracy_stands_by_difficulty(self, engine: Client) -> None:
+        page = open_page("refinement", run=FULL)
+        found = [frame.value for frame in page.dataframe if "grade" in frame.value]
+        assert len(found) == 1 and found[0]["puzzles"].sum() > 0 and found[0]["exact"].between(0, 1).all()
+
     def test_runs_on_other_puzzles_are_not_offered(self, engine: Client) -> None:
         page = open_page("refinement", run=FULL)
         assert all("maze" not in option for option in page.multiselect(key="beside").options)

@@ -19,9 +19,9 @@ from playwright.sync_api import Page, sync_playwright
 from data.files import read_json
 from engine import client as engine_client
 from engine.client import Client
+from tests.app.browsing import error_of, until_idle
 from tests.app.conftest import FLAGS
 from tests.app.serving import free_port, served
-from tests.app.test_photos import error_of, until_idle
 from tests.engine.test_ray import eventually
 
 PAGES = (

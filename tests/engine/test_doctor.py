@@ -1,5 +1,7 @@
 """`concordance doctor` names what is broken and the fix."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +56,11 @@ def test_a_check_that_fails_is_told_and_the_others_go_on(monkeypatch: pytest.Mon
     report = doctor.examine()
     assert [(finding.name, finding.level) for finding in report] == [("python", "sound"), ("broken", "error")]
     assert not doctor.as_json(report)["sound"]
+
+
+@pytest.mark.parametrize("package", ["numpy", "pyarrow", "typer"])
+def test_a_missing_package_is_one_sentence(package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from engine.entry import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "doctor"], capture_output=True, text=True)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert done.stderr == f"packages: {package} is missing; remove .venv and run `make setup`.\n"
