@@ -28,9 +28,9 @@ import urllib3
 from playwright.async_api import Browser, async_playwright
 
 from engine.client import Client, connect, state_dir
+from tests.app.browsing import IDLE, PATIENCE
 from tests.app.conftest import FLAGS
 from tests.app.serving import free_port, served
-from tests.app.browsing import IDLE, PATIENCE
 
 PAGES = (
     "consistency", "counterfactuals", "extrapolation", "label-shift", "denoising", "refinement", "triplets", "caption-masks",
