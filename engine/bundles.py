@@ -16,10 +16,12 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import duckdb
+from pydantic import ValidationError
 
 from data.files import read_json, sha256_file, sync, write_json
 from engine.entries import Entry
@@ -27,12 +29,11 @@ from engine.environments import versions
 from engine.errors import UserError
 from engine.events import read_events
 from engine.identity import RUN_ID, identity
-from engine.library import Library
+from engine.library import Document, Library
 from engine.plain_text import one_line
 from engine.reviews import LOG, SELECTIONS
 from engine.run import RESULT_FOLDERS, damaged_files
-from engine.scheduler import Scheduler
-from engine.studies.base import ConfigError
+from engine.scheduler import Scheduler, checked_seeds
 from engine.tools import JOBS, TOOLS
 
 FORMAT = 1
@@ -132,6 +133,7 @@ def read_bundle(scheduler: Scheduler, library: Library, source: Path) -> dict[st
     try:
         with zipfile.ZipFile(source) as archive:
             header = _header(archive, shutil.disk_usage(scheduler.home).free)
+            labels = _labels(header)
             added: list[str] = []
             present: list[str] = []
             for run_id in header["runs"]:
@@ -141,7 +143,7 @@ def read_bundle(scheduler: Scheduler, library: Library, source: Path) -> dict[st
         raise
     except (*UNSOUND, OSError, ValueError) as error:
         raise _refused(f"it is not a sound zip file ({one_line(str(error), 200)})") from None
-    library.merge(_of_runs(header["library"], set(header["runs"])))
+    library.merge(labels)
     return {"run": header["run"], "added": added, "present": present}
 
 
@@ -162,9 +164,11 @@ def _header(archive: zipfile.ZipFile, free: int) -> dict[str, Any]:
         runs, files = header["runs"], header["files"]
         sound = (
             header["format"] == FORMAT
+            and isinstance(files, dict)
             and all(RUN_ID.fullmatch(run_id) for run_id in runs)
+            and len(runs) == len(set(runs))
             and header["run"] in runs
-            and isinstance(header["library"], dict)
+            and all(isinstance(packages, dict) for packages in header["environments"].values())
         )
         names = [name for name in files if _is_safe(name, runs)]
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -180,6 +184,14 @@ def _header(archive: zipfile.ZipFile, free: int) -> dict[str, Any]:
             "bundle", f"it unpacks to {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; make room."
         )
     return dict(header)
+
+
+def _labels(header: dict[str, Any]) -> dict[str, Any]:
+    """What the bundle's library says of its own runs, valid as `Library.merge` wants it."""
+    try:
+        return Document(**_of_runs(header["library"], set(header["runs"]))).model_dump()
+    except (ValidationError, KeyError, TypeError, AttributeError):
+        raise _refused("its labels and lists cannot be read") from None
 
 
 def _is_safe(name: str, runs: Iterable[str]) -> bool:
@@ -208,7 +220,6 @@ def _take_in(
         for run_id in added:
             _unpack(archive, header, f"{REVIEWS}/{run_id}/", apart / REVIEWS / run_id)
         for run_id in reversed(added):
-            _move(apart / REVIEWS / run_id, scheduler.home / REVIEWS / run_id)
             os.replace(apart / run_id, runs / run_id)
             try:
                 scheduler.adopt(runs / run_id)
@@ -216,6 +227,7 @@ def _take_in(
                 shutil.rmtree(runs / run_id)
                 what = str(error).splitlines()[0][:200]
                 raise _refused(f"the tables of run {run_id} cannot be loaded ({what})") from None
+            _move(apart / REVIEWS / run_id, scheduler.home / REVIEWS / run_id)
     sync(runs)
 
 
@@ -254,17 +266,35 @@ def _record(directory: Path, run_id: str) -> dict[str, Any]:
         record = read_json(directory / "config.json")
         JOBS[record["study"]].Config(**record["config"])
         sound = identity({key: record[key] for key in IDENTITY}) == run_id == record["id"]
-        float(record["created"])
+        plain = _is_plain(record)
         complete = not damaged_files(directory)
     except KeyError as error:
         raise _refused(f"run {run_id} is of a study or format unknown here ({error})") from None
-    except ConfigError as error:
-        raise _refused(f"the config of run {run_id} is not valid here: {error}") from None
-    except (OSError, ValueError, TypeError, AttributeError):
+    except UserError as error:
+        raise _refused(f"the config of run {run_id} is not valid here ({str(error).rstrip('.')})") from None
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         raise _refused(f"the config of run {run_id} cannot be read or is not valid here") from None
+    if not plain:
+        raise _refused(f"the config of run {run_id} has a value of another type than runs have")
     if not sound or not complete:
         raise _refused(f"run {run_id} does not have the config or the files that its id and manifest name")
     return dict(record)
+
+
+def _is_plain(record: dict[str, Any]) -> bool:
+    """Whether what a record says beside its config has the types that listings and the store count on.
+
+    Raises UserError, TypeError, ValueError or OverflowError for impossible seeds, times and numbers.
+    """
+    json.dumps(record, allow_nan=False)
+    datetime.fromtimestamp(record["created"])
+    return (
+        all(type(seed) is int for seed in checked_seeds(record["seeds"]))
+        and type(record["data_seed"]) is int
+        and 0 <= record["data_seed"] < 2**31
+        and isinstance(record["preset"], str | None)
+        and all(isinstance(record[key], str) for key in ("fingerprint", "code_version"))
+    )
 
 
 def _note(events: Path, packages: dict[str, Any], now: float) -> None:

@@ -53,7 +53,7 @@ def import_command(
 
 def reproduce_command(run_id: RunId, as_json: AsJson = False) -> None:
     """Train a finished run again and say whether the bytes agree, or the figures, or neither (exit status 1)."""
-    from engine.reproduce import TOLERANCE, reproduce
+    from engine.reproduce import reproduce
 
     def follow(row: dict[str, Any]) -> None:
         if not as_json:
@@ -73,15 +73,7 @@ def reproduce_command(run_id: RunId, as_json: AsJson = False) -> None:
         print(json.dumps(found.as_json(), indent=2))
     else:
         print(file=sys.stderr)
-        code = "the same code" if found.same_code else "other code than the first training"
-        told = {
-            "bytes": f"All {found.files} files have the same bytes ({code}).",
-            "figures": f"{len(found.different)} of {found.files} files differ in bytes; every figure agrees to {TOLERANCE:g} "
-            f"(largest relative difference {found.largest:.1e}, {found.where}; {code}).",
-            "differs": f"{len(found.different)} of {found.files} files differ; largest relative difference "
-            f"{found.largest:.2g} ({found.where}; {code}).",
-        }
-        print(told[found.verdict])
+        print(found.sentence)
     if found.verdict == "differs":
         raise typer.Exit(DIFFERS)
 

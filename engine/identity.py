@@ -63,12 +63,13 @@ def code_version(study: str) -> str:
 
 
 def command(record: dict[str, Any]) -> str:
-    """The command line that asks for this very run."""
+    """The command line that asks for this very run; a preset that is not known here counts as none."""
     study = JOBS[record["study"]]
-    preset = record["preset"]
-    values = study.Config.model_construct(**(study.presets[preset] if preset else {}))
+    preset = record.get("preset") or ""
+    is_known = preset in study.presets
+    values = study.Config.model_construct(**(study.presets[preset] if is_known else {}))
     base = values.model_dump(mode="json")
-    words = ["concordance", "run", study.name, *(["--preset", preset] if preset else [])]
+    words = ["concordance", "run", study.name, *(["--preset", preset] if is_known else [])]
     seeds = record["seeds"]
     if seeds == list(range(len(seeds))):
         words += ["--seeds", str(len(seeds))]

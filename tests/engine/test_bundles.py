@@ -1,7 +1,9 @@
 """Bundles under a real engine: out, in on another machine's state folder, and everything a bad file can try."""
 
+import hashlib
 import json
 import os
+import shlex
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -10,13 +12,17 @@ from pathlib import Path
 import pytest
 
 from data.files import write_json
-from engine.bundles import members, read_bundle
+from engine.bundles import IDENTITY, members, read_bundle
 from engine.client import Client, EngineError
+from engine.errors import UserError
 from engine.executors import LocalExecutor
+from engine.identity import command, identity
 from engine.library import Library
 from engine.reproduce import compare, reproduce
 from engine.scheduler import Scheduler
 from engine.store import Store
+from engine.studies.base import parse_config
+from engine.tools import JOBS
 from tests.conftest import TINY_WORLD
 
 
@@ -90,7 +96,7 @@ def test_a_bundle_brings_run_label_and_tables(
     mine = Path(os.environ["CONCORDANCE_HOME"]) / "runs" / run
     theirs = found["home"] / "runs" / run
     assert (mine / "manifest.json").read_bytes() == (theirs / "manifest.json").read_bytes()
-    assert compare(mine, theirs)[0] == "bytes"
+    assert compare(mine, theirs).verdict == "bytes"
     assert "Imported from a bundle" in (theirs / "events.jsonl").read_text()
 
 
@@ -132,8 +138,6 @@ def changed_bytes(files: dict[str, bytes], header: dict) -> None:
 
 
 def changed_config(files: dict[str, bytes], header: dict) -> None:
-    import hashlib
-
     name = f"runs/{header['run']}/config.json"
     record = json.loads(files[name])
     record["config"]["k"] = 3
@@ -142,8 +146,6 @@ def changed_config(files: dict[str, bytes], header: dict) -> None:
 
 
 def not_parquet(files: dict[str, bytes], header: dict) -> None:
-    import hashlib
-
     base = f"runs/{header['run']}/"
     manifest = json.loads(files[base + "manifest.json"])
     files[base + "tables/saes.parquet"] = b"PAR1 nothing PAR1"
@@ -170,24 +172,103 @@ def no_object(files: dict[str, bytes], header: dict) -> None:
     header["files"] = 3
 
 
+def with_header(change: Callable[[dict], object]) -> Callable:
+    return lambda files, header: change(header)
+
+
+def with_record(change: Callable[[dict], object]) -> Callable:
+    """The run with another record, under the id and the hash that this record has."""
+
+    def apply(files: dict[str, bytes], header: dict) -> None:
+        old = header["run"]
+        record = json.loads(files[f"runs/{old}/config.json"])
+        change(record)
+        new = record["id"] = identity({key: record[key] for key in IDENTITY})
+        files[f"runs/{old}/config.json"] = content = json.dumps(record).encode()
+        renamed = {name.replace(old, new): held for name, held in files.items()}
+        files.clear()
+        files |= renamed
+        header |= json.loads(json.dumps(header).replace(old, new))
+        header["files"][f"runs/{new}/config.json"] = hashlib.sha256(content).hexdigest()
+
+    return apply
+
+
+TAMPERED = {
+    "no environments": with_header(lambda header: header.pop("environments")),
+    "environments in a list": with_header(lambda header: header.update(environments=[])),
+    "environment of text": with_header(lambda header: header["environments"].update({header["run"]: "torch"})),
+    "labels of a number": with_header(lambda header: header["library"].update(labels=3)),
+    "label of nothing": with_header(lambda header: header["library"].update(labels=[{}])),
+    "label of a run only": with_header(lambda header: header["library"].update(labels=[{"run": header["run"]}])),
+    "library in a list": with_header(lambda header: header.update(library=[])),
+    "run named twice": with_header(lambda header: header.update(runs=header["runs"] * 2)),
+    "files in a list": with_header(lambda header: header.update(files=list(header["files"]))),
+    "created as text": with_record(lambda record: record.update(created="1.0")),
+    "created at no time": with_record(lambda record: record.update(created=float("nan"))),
+    "created too late to show": with_record(lambda record: record.update(created=1e300)),
+    "seeds as text": with_record(lambda record: record.update(seeds="ab")),
+    "seeds of text": with_record(lambda record: record.update(seeds=["0", "1"])),
+    "seed twice": with_record(lambda record: record.update(seeds=[1, 1])),
+    "data seed as text": with_record(lambda record: record.update(data_seed="0")),
+    "data seed below zero": with_record(lambda record: record.update(data_seed=-1)),
+    "no preset": with_record(lambda record: record.pop("preset")),
+    "preset in a list": with_record(lambda record: record.update(preset=["tour"])),
+    "fingerprint of a number": with_record(lambda record: record.update(fingerprint=3)),
+    "a value that JSON lacks": with_record(lambda record: record.update(more=float("inf"))),
+}  # fmt: skip
+NAMED = [
+    traversal, foreign_folder, foreign_review, changed_bytes, changed_config, not_parquet, missing_file,
+    unlisted_manifest_file, other_format, no_object,
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "change",
-    [
-        traversal, foreign_folder, foreign_review, changed_bytes, changed_config, not_parquet, missing_file,
-        unlisted_manifest_file, other_format, no_object,
-    ],
-)  # fmt: skip
+    "change", [*NAMED, *TAMPERED.values()], ids=[*(change.__name__ for change in NAMED), *TAMPERED]
+)
 def test_a_tampered_bundle_is_refused_whole(
     change: Callable, bundle: Path, elsewhere: Callable, tmp_path: Path
 ) -> None:
-    from engine.errors import UserError
-
     with pytest.raises(UserError, match=r"^bundle: .*choose a file that `concordance export` wrote\.$"):
         elsewhere(rewritten(bundle, tmp_path / "bad.zip", change))
     home = tmp_path / "elsewhere"
-    left = [path.name for path in (home / "runs").iterdir()]
-    assert all((home / "runs" / name / "state.json").exists() for name in left)
-    assert not (tmp_path / "evil").exists() and not (home / "evil").exists()
+    assert list((home / "runs").iterdir()) == []
+    for stray in (tmp_path / "evil", home / "evil", home / "reviews", home / "library.json"):
+        assert not stray.exists()
+
+
+def settings_of(words: list[str]) -> dict[str, str]:
+    """What a shown command sets."""
+    pairs = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def test_a_preset_that_is_not_known_here_is_no_obstacle(
+    bundle: Path, run: str, elsewhere: Callable, tmp_path: Path
+) -> None:
+    change = with_record(lambda record: record.update(preset="renamed since"))
+    found = elsewhere(rewritten(bundle, tmp_path / "other.zip", change))
+    shown = found["scheduler"].listing(None, None, 10, 0)[0]
+    assert (shown["id"], shown["preset"]) == (run, "renamed since")
+    words = shlex.split(shown["command"])
+    assert "--preset" not in words
+    asked = found["scheduler"].record("sae_consistency", None, settings_of(words), [0, 1], 0)
+    assert identity(asked) == run
+
+
+@pytest.mark.parametrize("name", ["sae_consistency", "sapo", "sr2", "smartclip"])
+def test_the_command_of_every_preset_asks_for_its_config_under_any_name(name: str) -> None:
+    study = JOBS[name]
+    for preset in study.presets:
+        config = parse_config(study, preset, {})
+        record = {
+            "study": study.name, "config": config.model_dump(mode="json"), "seeds": [0], "data_seed": 0,
+        }  # fmt: skip
+        for named in ({}, {"preset": None}, {"preset": "renamed since"}):
+            words = shlex.split(command({**record, **named}))
+            assert "--preset" not in words
+            assert parse_config(study, None, settings_of(words)) == config
+        assert shlex.split(command({**record, "preset": preset}))[3:] == ["--preset", preset, "--seeds", "1"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip at all", b"PK\x03\x04" + b"\0" * 200])
@@ -231,8 +312,8 @@ def test_comparing_names_the_column_that_differs(run: str, engine: Client, tmp_p
         )
         write_manifest(second)
         found = compare(first, second)
-        assert found[0] == verdict and found[4] == "pairs.pw_mcc_abs"
-        assert found[3] == pytest.approx(abs(factor - 1), rel=0.2)
+        assert found.verdict == verdict and found.where == "pairs.pw_mcc_abs"
+        assert found.largest == pytest.approx(abs(factor - 1), rel=0.2)
 
 
 def test_a_bundle_holds_what_the_run_reads_and_what_was_made_of_these(tmp_path: Path) -> None:
