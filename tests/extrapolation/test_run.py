@@ -202,6 +202,12 @@ def test_wrong_settings_are_refused_by_name(changes: dict[str, Any], field: str)
     assert caught.value.field == field and caught.value.message.endswith(".")
 
 
+def test_lists_can_be_typed_as_the_command_line_gives_them() -> None:
+    config = parse_config(STUDY, "standard", {"distances": "0,2.5", "severities": "1"})
+    assert config.model_dump(mode="json")["distances"] == [0.0, 2.5]
+    assert config.model_dump(mode="json")["severities"] == [1.0]
+
+
 def test_identities_differ_with_the_data() -> None:
     named = [Config(), Config(world_seed=1), Config(source="digits"), Config(source="digits", world_seed=1)]
     assert len({STUDY.fingerprint(one, [0]) for one in named}) == 4

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from engine.studies.base import ConfigError, StudyConfig, form_field
+from engine.studies.base import ConfigError, Numbers, StudyConfig, form_field
 
 WORLD: dict[str, Any] = {"source": "world"}
 PICTURES: dict[str, Any] = {"source": ["digits", "emoji", "folder"]}
@@ -68,10 +68,10 @@ class Config(StudyConfig):
         ge=0,
         le=2,
     )
-    distances: list[float] = form_field(
+    distances: Numbers = form_field(
         "How far beyond the rim of the source's support (a disk of radius 2) targets lie; 0 is within it.",
         group="World",
-        default=[0.0, 1.0, 2.0, 4.0, 8.0, 16.0],
+        default=(0.0, 1.0, 2.0, 4.0, 8.0, 16.0),
         only_if=WORLD,
         min_length=1,
         max_length=20,
@@ -151,18 +151,18 @@ class Config(StudyConfig):
         le=512,
         multiple_of=8,
     )
-    scopes: list[float] = form_field(
+    scopes: Numbers = form_field(
         "Side of the corrupted block as a share of the picture's side.",
         group="Corruption",
-        default=[0.25, 0.5, 0.75, 1.0],
+        default=(0.25, 0.5, 0.75, 1.0),
         only_if=PICTURES,
         min_length=1,
         max_length=10,
     )
-    severities: list[float] = form_field(
+    severities: Numbers = form_field(
         "Standard deviation of the noise in the block, where white is 1.",
         group="Corruption",
-        default=[0.25, 0.5, 1.0, 2.0, 4.0],
+        default=(0.25, 0.5, 1.0, 2.0, 4.0),
         only_if=PICTURES,
         min_length=1,
         max_length=12,
@@ -242,7 +242,7 @@ class Config(StudyConfig):
             raise ConfigError("severities", "every severity lies above 0 and up to 100.")
         for name in ("distances", "scopes", "severities"):
             values = getattr(self, name)
-            if values != sorted(set(values)):
+            if list(values) != sorted(set(values)):
                 raise ConfigError(name, "write the values in rising order, each once.")
         return self
 
