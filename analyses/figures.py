@@ -23,6 +23,7 @@ TWO_COLUMNS = round(6.9 * PIXELS_PER_INCH)
 BELOW = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"}
 SUBTITLE_WIDTH, SUBTITLE_LINE = 56, 22
 HEIGHT = 400
+PLOTLY_CONFIG = {"displaylogo": False, "showSendToCloud": False}  # plotly.js offers uploads by default
 CELL = "cell"
 ONE_COLUMN_CELLS = 36
 ONE_COLUMN_FONT = 8 / 72 * PIXELS_PER_INCH

@@ -1,15 +1,18 @@
 """A study's claims, kept figures and their provenance as one HTML file that opens without a network."""
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
+from analyses.figures import PLOTLY_CONFIG
 from analyses.sae_frames import claims_table
 
 STYLE = """
@@ -21,6 +24,7 @@ figure { margin: 2rem 0; } figcaption { color: #595959; max-width: 60rem; }
 pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; }
 """
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+MOST_POINTS = 20_000
 
 
 def report(
@@ -82,15 +86,39 @@ def _table(frame: pd.DataFrame) -> str:
 
 
 def _figure(number: int, kept: Mapping[str, Any]) -> str:
-    drawn: go.Figure = pio.from_json(kept["figure"], skip_invalid=True)
+    drawn, left_out = _without_webgl(pio.from_json(kept["figure"], skip_invalid=True))
     alt = (drawn.layout.meta or {}).get("alt", kept["name"])
-    chart = pio.to_html(drawn, include_plotlyjs=False, full_html=False, config={"displaylogo": False})
+    chart = pio.to_html(drawn, include_plotlyjs=False, full_html=False, config=PLOTLY_CONFIG)
     runs = ", ".join(run["id"] for run in kept["runs"]) or "none named"
     note = f" {escape(kept['note'])}" if kept["note"] else ""
     return (
         f'<figure role="group" aria-label="{escape(alt)}">{chart}'
-        f"<figcaption><b>Figure {number}: {escape(kept['name'])}.</b>{note} {escape(alt)} Runs: {escape(runs)}.</figcaption></figure>"
+        f"<figcaption><b>Figure {number}: {escape(kept['name'])}.</b>{note} {escape(alt)}{left_out} Runs: {escape(runs)}.</figcaption></figure>"
     )
+
+
+def _without_webgl(figure: go.Figure) -> tuple[go.Figure, str]:
+    """The figure in SVG alone, and a sentence where more than `MOST_POINTS` would stand in it at once.
+
+    plotly's WebGL traces compile functions from text, which `POLICY` forbids.
+    """
+    spec = figure.to_plotly_json()
+    traces = [trace for trace in spec["data"] if trace["type"] == "scattergl"]
+    sizes = [_length(trace.get("x", ())) for trace in traces]
+    total = sum(sizes)
+    for trace, size in zip(traces, sizes, strict=True):
+        trace["type"] = "scatter"
+        if total > MOST_POINTS:
+            trace.setdefault("marker", {})["maxdisplayed"] = max(1, MOST_POINTS * size // total)
+    words = f" At most {MOST_POINTS:,} of its {total:,} points are drawn at once; zoom in for the others."
+    return go.Figure(spec, skip_invalid=True), words if total > MOST_POINTS else ""
+
+
+def _length(values: Any) -> int:
+    """Number of values of a plotly array, a list or base64 with its type."""
+    if isinstance(values, dict):
+        return len(base64.b64decode(values["bdata"])) // np.dtype(values["dtype"]).itemsize
+    return len(values)
 
 
 def _runs(runs: Sequence[Mapping[str, Any]]) -> str:

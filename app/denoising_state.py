@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+from analyses.figures import PLOTLY_CONFIG
 from analyses.sapo_figures import reinforcement
 from analyses.sapo_frames import MEASURES, curve, curve_from_log, smoothed
 from app.connection import client, stay_connected
@@ -91,7 +92,7 @@ def _curves(run_id: str) -> None:
             mean = curve(smoothed(drawn[measure], measure, WINDOW), measure, "training")
             figure = reinforcement(mean, measure, MEASURES[measure], "training")
             column.plotly_chart(
-                figure, theme=None, key=f"live-{measure}", alt=figure.layout.meta["alt"], config={"displaylogo": False}
+                figure, theme=None, key=f"live-{measure}", alt=figure.layout.meta["alt"], config=PLOTLY_CONFIG
             )  # fmt: skip
     if drawn:
         st.caption(TRAINING)

@@ -18,6 +18,7 @@ from analyses.feature_card import (
 from analyses.feature_html import card_html, examples_html, header_html, scale_html
 from analyses.feature_svg import card_svg
 from analyses.feature_text import number, visible
+from analyses.figures import PLOTLY_CONFIG
 from app.explore_labels import label_editor
 from app.explore_parts import (
     Feature,
@@ -37,7 +38,7 @@ BANDS = ("top", "75–100 %", "50–75 %", "25–50 %", "0–25 %", EVERY_BAND)
 TWINS_AT_ONCE = 12
 STACKED = {"histogram": 250, "logits": 340}  # pixels
 CHART = {
-    "displaylogo": False,
+    **PLOTLY_CONFIG,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoom2d", "pan2d"],
 }
 

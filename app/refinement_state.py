@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from analyses.figures import PLOTLY_CONFIG
 from analyses.sr2_figures import LIVE, training_figure
 from app.connection import client, stay_connected
 from app.refinement_parts import STUDY
@@ -66,5 +67,5 @@ def _curves(run_id: str) -> None:
     for column, name in zip(st.columns(len(LIVE)), shown, strict=False):
         figure = training_figure(rows, name)
         column.plotly_chart(
-            figure, theme=None, key=f"live-{name}", alt=figure.layout.meta["alt"], config={"displaylogo": False}
+            figure, theme=None, key=f"live-{name}", alt=figure.layout.meta["alt"], config=PLOTLY_CONFIG
         )  # fmt: skip

@@ -1,10 +1,12 @@
 """The figures hold the numbers of their frames, in the fixed look, and export them as text."""
 
+import ast
 import html
 import shutil
 from collections.abc import Iterator
 from io import BytesIO
 from itertools import combinations
+from pathlib import Path
 
 import kaleido
 import numpy as np
@@ -19,6 +21,8 @@ from analyses.matching import calibrated, match, random_direction_null
 
 SEEDS, D, N = 4, 12, 30
 STEPS = (0, 1, 10, 100, 1000)
+ROOT = Path(__file__).resolve().parents[2]
+DRAWING = ("plotly_chart", "to_html", "write_html")
 
 
 @pytest.fixture(scope="module")
@@ -248,3 +252,29 @@ def test_text_from_data_is_never_markup() -> None:
     svg = kaleido.calc_fig_sync(empty("<b>x</b> & $y$"), opts={"format": "svg"}).decode()
     assert "<b>" not in svg and "<b>x</b> & $y$" in html.unescape(svg)
     assert plain("a<b") == "a&lt;b"
+
+
+def refers(value: ast.AST, name: str, assigned: dict[str, ast.AST]) -> bool:
+    """Whether an expression is made of `name`, directly or through what the module assigns."""
+    found = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
+    rest = {known: part for known, part in assigned.items() if known not in found}
+    return name in found or any(refers(assigned[known], name, rest) for known in found & assigned.keys())
+
+
+@pytest.mark.parametrize("folder", ["analyses", "app", "engine"])
+def test_every_chart_has_the_config_without_an_upload(folder: str) -> None:
+    for path in (ROOT / folder).rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        assigned = {
+            target.id: node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for call in ast.walk(tree):
+            if not isinstance(call, ast.Call) or getattr(call.func, "attr", "") not in DRAWING:
+                continue
+            configs = [word.value for word in call.keywords if word.arg == "config"]
+            where = f"{path}:{call.lineno}"
+            assert configs and refers(configs[0], "PLOTLY_CONFIG", assigned), where
