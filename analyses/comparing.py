@@ -15,21 +15,22 @@ from analyses.matching import mean_interval
 
 KINDS = 16
 ALPHA = 0.05
+ROUNDING = 1e-12  # of the largest value: spread that the rounding of equal numbers can leave
+TESTS = {"paired": "paired t test", "Welch": "Welch's t test"}
 Floats = NDArray[np.float64]
 
 
 def figures_per_seed(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """Rows (figure, seed, value) of a table with one row a seed, or one for each of at most `KINDS` kinds a seed.
 
-    A kind is a combination of the table's text columns. `metrics` gives the last value of every logged name. Empty for a
-    table of any other form, which holds no figures of a seed.
+    A kind is a combination of the table's text columns. `metrics` gives the last value of every logged name, also one that is
+    not finite. Empty for a table of any other form, which holds no figures of a seed.
     """
     if "seed" not in table or table.empty:
         return _none()
     if name == "metrics":
-        last = (
-            table.dropna(subset=["seed"]).sort_values("step").groupby(["seed", "name"], as_index=False).last()
-        )
+        ordered = table.dropna(subset=["seed"]).sort_values(["seed", "name", "step"])
+        last = ordered.groupby(["seed", "name"]).tail(1)
         return last.rename(columns={"name": "figure"})[["figure", "seed", "value"]]
     words = [
         column for column in table if column != "run_id" and not pd.api.types.is_numeric_dtype(table[column])
@@ -49,21 +50,21 @@ def _none() -> pd.DataFrame:
 
 
 def summary(figures: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row a figure and run: figure, run, mean, low, high (95 % t interval over seeds; NaN for one seed), seeds.
+    """One row a figure and run: figure, run, mean, low, high (95 % t interval over seeds), seeds.
 
-    `figures` maps a run's label to rows of `figures_per_seed`.
+    The interval is NaN for one seed and where a seed's value is not finite. `figures` maps a run's label to rows of
+    `figures_per_seed`.
     """
     rows = []
     for run, found in figures.items():
         for figure, group in found.groupby("figure", sort=False):
-            low, high = mean_interval(group["value"])
-            finite = np.isfinite([low, high]).all()
+            values = group["value"].to_numpy(dtype=np.float64)
+            known = len(values) > 1 and np.isfinite(values).all()
+            low, high = mean_interval(values) if known else (np.nan, np.nan)
+            mean = float(values.mean())
             rows.append(
-                {
-                    "figure": figure, "run": run, "mean": float(group["value"].mean()),
-                    "low": low if finite else np.nan, "high": high if finite else np.nan, "seeds": len(group),
-                }
-            )  # fmt: skip
+                {"figure": figure, "run": run, "mean": mean, "low": low, "high": high, "seeds": len(values)}
+            )
     return pd.DataFrame(rows, columns=["figure", "run", "mean", "low", "high", "seeds"])
 
 
@@ -71,7 +72,8 @@ def differences(figures: Mapping[str, pd.DataFrame], reference: str) -> pd.DataF
     """Every other run less `reference`, a row a figure both have: difference, low, high, p, p_holm, test, seeds.
 
     Seeds that both runs have are paired (t test of the differences); where none is shared, Welch's test compares the means.
-    `p_holm` is corrected over all rows (Holm 1979). NaN where fewer than two seeds a side leave nothing to test.
+    `p_holm` is corrected over all rows that have a p (Holm 1979). low, high and p are NaN where nothing can be tested: fewer
+    than two seeds a side, a value that is not finite, or no spread, though p is 1 where paired seeds are all equal.
     """
     base, rows = figures[reference], []
     for run, found in figures.items():
@@ -93,23 +95,36 @@ def _tested(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
     both = first.merge(second, on="seed", suffixes=("_first", "_second"))
     if len(both):
         gaps = (both["value_second"] - both["value_first"]).to_numpy(dtype=np.float64)
-        low, high = mean_interval(gaps)
-        if len(gaps) < 2:
-            return _row(float(gaps.mean()), np.nan, np.nan, np.nan, "paired", len(gaps))
-        spread = gaps.std(ddof=1)
-        p = float(stats.ttest_1samp(gaps, 0).pvalue) if spread > 0 else float(not np.any(gaps))
-        return _row(float(gaps.mean()), low, high, p, "paired", len(gaps))
-    a, b = (side["value"].to_numpy(dtype=np.float64) for side in (first, second))
-    gap, seeds = float(b.mean() - a.mean()), min(len(a), len(b))
-    if seeds < 2 or a.std() + b.std() == 0:
-        return _row(gap, np.nan, np.nan, np.nan, "Welch", seeds)
+        return _paired(gaps, float(both[["value_first", "value_second"]].abs().to_numpy().max()))
+    return _welch(*(side["value"].to_numpy(dtype=np.float64) for side in (first, second)))
+
+
+def _paired(gaps: Floats, largest: float) -> dict[str, Any]:
+    """`largest` is the largest absolute value that the gaps lie between."""
+    row = _untested(float(gaps.mean()), "paired", len(gaps))
+    if len(gaps) < 2 or not np.isfinite(gaps).all():
+        return row
+    if gaps.std(ddof=1) <= ROUNDING * largest:
+        return row | {"p": np.nan if gaps.any() else 1.0}
+    low, high = mean_interval(gaps)
+    return row | {"low": low, "high": high, "p": float(stats.ttest_1samp(gaps, 0).pvalue)}
+
+
+def _welch(a: Floats, b: Floats) -> dict[str, Any]:
+    row = _untested(float(b.mean()) - float(a.mean()), "Welch", min(len(a), len(b)))
+    values = np.concatenate([a, b])
+    if row["seeds"] < 2 or not np.isfinite(values).all():
+        return row
+    if max(a.std(), b.std()) <= ROUNDING * np.abs(values).max():
+        return row
     found = stats.ttest_ind(b, a, equal_var=False)
     interval = found.confidence_interval(1 - ALPHA)
-    return _row(gap, float(interval.low), float(interval.high), float(found.pvalue), "Welch", seeds)
+    return row | {"low": float(interval.low), "high": float(interval.high), "p": float(found.pvalue)}
 
 
-def _row(difference: float, low: float, high: float, p: float, test: str, seeds: int) -> dict[str, Any]:
-    return {"difference": difference, "low": low, "high": high, "p": p, "test": test, "seeds": seeds}
+def _untested(difference: float, test: str, seeds: int) -> dict[str, Any]:
+    unknown = dict.fromkeys(("low", "high", "p"), np.nan)
+    return {"difference": difference, **unknown, "test": test, "seeds": seeds}
 
 
 def holm(p: Floats) -> Floats:
@@ -174,3 +189,10 @@ def metric_table(table: pd.DataFrame, tests: pd.DataFrame, chosen: Sequence[str]
             cells[row["run"]] = f"{row['mean']:.4g}{half}{star}"
         rows.append(cells)
     return pd.DataFrame(rows, columns=["figure", *dict.fromkeys(table["run"])]).fillna("–")
+
+
+def star_note(tests: pd.DataFrame, reference: str) -> str:
+    """What a star of `metric_table` means, naming the tests that gave a p; empty where none did."""
+    used = set(tests.loc[tests["p"].notna(), "test"])
+    words = " or ".join(TESTS[name] for name in TESTS if name in used)
+    return f"* differs from {reference} at 5 % ({words}, Holm)." if words else ""

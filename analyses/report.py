@@ -91,9 +91,10 @@ def _figure(number: int, kept: Mapping[str, Any]) -> str:
     chart = pio.to_html(drawn, include_plotlyjs=False, full_html=False, config=PLOTLY_CONFIG)
     runs = ", ".join(run["id"] for run in kept["runs"]) or "none named"
     note = f" {escape(kept['note'])}" if kept["note"] else ""
+    sql = f" <code>{escape(kept['sql'])}</code>" if kept.get("sql") else ""
     return (
         f'<figure role="group" aria-label="{escape(alt)}">{chart}'
-        f"<figcaption><b>Figure {number}: {escape(kept['name'])}.</b>{note} {escape(alt)}{left_out} Runs: {escape(runs)}.</figcaption></figure>"
+        f"<figcaption><b>Figure {number}: {escape(kept['name'])}.</b>{note} {escape(alt)}{left_out} Runs: {escape(runs)}.{sql}</figcaption></figure>"
     )
 
 

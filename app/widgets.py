@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analyses.figures import to_csv
+from analyses.figures import PLOTLY_CONFIG, to_csv
 from analyses.sae_consistency import training_curves
 from analyses.sae_sweep import recipe_name, sparsity_text
 from app.causal_words import CAUSAL_SETTINGS
@@ -248,7 +248,7 @@ def picture(
         f"{button}2d" for mode, button in (("box", "select"), ("lasso", "lasso")) if mode not in selects
     ]
     config = {
-        "displaylogo": False,
+        **PLOTLY_CONFIG,
         "toImageButtonOptions": {"format": "svg", "filename": name},
         "modeBarButtonsToRemove": [*unused, "autoScale2d"],
     }
@@ -289,7 +289,8 @@ def picture(
 
 def _keep(figure: go.Figure, frame: pd.DataFrame, name: str) -> None:
     page = urlparse(st.context.url or "").path.rpartition("/")[2] or "home"
-    query = urlencode(st.query_params.to_dict(), safe=",")
+    asked = {key: st.query_params.get_all(key) for key in st.query_params}
+    query = urlencode(asked, doseq=True, safe=",")
     link = f"{page}?{query}" if query else page
     title = (figure.layout.title.text or "").split("<")[0] or name.replace("-", " ")
     kept = attempt(lambda: client().save_figure(title[:120], link, figure.to_json(), to_csv(frame).decode()))
@@ -334,7 +335,7 @@ def live_curves(run_id: str, metrics: tuple[str, ...] | None, key: str, active: 
                 theme=None,
                 key=f"{key}-{metric}",
                 alt=figure.layout.meta["alt"],
-                config={"displaylogo": False},
+                config=PLOTLY_CONFIG,
             )
     speed = [row["activations_per_second"] for row in rows if "activations_per_second" in row]
     if speed:

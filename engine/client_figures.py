@@ -17,7 +17,7 @@ class FigureCalls(Transport):
         return found
 
     def saved_figures(self) -> list[dict[str, Any]]:
-        """Records of what is kept, newest first: id, name, note, link, created, runs."""
+        """Records of what is kept, newest first: id, name, note, link, created, runs, sql."""
         found: list[dict[str, Any]] = self._json("GET", "/saved-figures")
         return found
 

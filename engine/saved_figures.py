@@ -8,7 +8,9 @@ import time
 import zipfile
 from hashlib import sha256
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any
+from urllib.parse import parse_qs, unquote_plus
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -59,23 +61,27 @@ class SavedFigures:
         self.scheduler, self.folder = scheduler, scheduler.home / "figures"
 
     def save(self, request: FigureRequest) -> dict[str, Any]:
-        """Keep a figure; one with the same picture, data and link is kept once. Raises UserError."""
+        """Keep a figure; one with the same picture, data and link stays as it was kept first. Raises UserError."""
         _sound(request)
         key = "\0".join((request.link, request.figure, request.csv))
         figure_id = sha256(key.encode()).hexdigest()[:12]
-        if not (self.folder / figure_id).exists() and len(self.listing()) >= MOST:
+        if (path := self.folder / figure_id / "meta.json").exists():
+            return dict(read_json(path))
+        if len(self.listing()) >= MOST:
             raise UserError("figure", f"{MOST:,} figures are kept already; delete some under Library.")
+        runs = [
+            {name: self.scheduler.get(run).record[name] for name in PROVENANCE}
+            for run in dict.fromkeys(RUN_ID.findall(unquote_plus(request.link)))
+            if self.scheduler.knows(run)
+        ]
         meta = {
             "id": figure_id,
             "name": request.name,
             "note": request.note,
             "link": request.link,
             "created": time.time(),
-            "runs": [
-                {name: self.scheduler.get(run).record[name] for name in PROVENANCE}
-                for run in dict.fromkeys(RUN_ID.findall(request.link))
-                if self.scheduler.knows(run)
-            ],
+            "runs": runs,
+            "sql": _sql(request.link, [run["id"] for run in runs]),
         }
         with atomic_folder(self.folder / figure_id) as temporary:
             (temporary / "figure.json").write_text(request.figure)
@@ -120,6 +126,8 @@ class SavedFigures:
                 lines.append(
                     f"{number}. {meta['name']}: {meta['link']}; runs: {runs or 'none'}. {meta['note']}".rstrip()
                 )
+                if sql := meta.get("sql"):
+                    lines.append(indent(f"```sql\n{sql}\n```", "   "))
             archive.writestr("CONTENTS.md", "\n".join(lines) + "\n")
         return sink.getvalue()
 
@@ -133,6 +141,15 @@ class SavedFigures:
 
 
 FILES = {"figure": "figure.json", "csv": "data.csv"}
+
+
+def _sql(link: str, runs: list[str]) -> str:
+    """The SELECT that `concordance sql` answers with a picture's origin: the SQL page's own, else its runs; empty without both."""
+    page, _, query = link.partition("?")
+    if page == "sql":
+        return parse_qs(query).get("sql", [""])[0]
+    ids = ", ".join(f"'{run}'" for run in runs)
+    return f"SELECT {', '.join(PROVENANCE)} FROM runs WHERE id IN ({ids})" if runs else ""
 
 
 def _sound(request: FigureRequest) -> None:

@@ -11,6 +11,7 @@ from analyses.comparing import (
     dots,
     figures_per_seed,
     metric_table,
+    star_note,
     summary,
 )
 from analyses.latex import latex_table
@@ -30,11 +31,9 @@ def choose() -> list[Run]:
         st.page_link(PAGES["new"], label="New run", icon=":material/add_circle:")
         st.stop()
     known = {run["id"]: run for run in found}
-    asked = [run for run in st.query_params.get("runs", "").split(",") if run in known]
     present = list(dict.fromkeys(run["study"] for run in found))
-    if "compare_study" not in st.session_state and asked:
-        st.session_state["compare_study"] = known[asked[0]]["study"]
-        st.session_state["compare_runs"] = asked
+    if "compare_study" not in st.session_state:
+        follow_link(known)
     study = st.selectbox(
         "Study",
         present,
@@ -54,6 +53,20 @@ def choose() -> list[Run]:
     )
     st.query_params["runs"] = ",".join(chosen)
     return [known[run] for run in chosen]
+
+
+def follow_link(known: dict[str, Run]) -> None:
+    """Choose the runs the link names, at most `MOST_RUNS` of one study."""
+    asked = [run for run in dict.fromkeys(st.query_params.get("runs", "").split(",")) if run in known]
+    if not asked:
+        return
+    study = known[asked[0]]["study"]
+    taken = [run for run in asked if known[run]["study"] == study][:MOST_RUNS]
+    st.session_state["compare_study"], st.session_state["compare_runs"] = study, taken
+    if len(taken) < len(asked):
+        st.info(
+            f"The link names {len(asked)} runs; shown are {len(taken)}, as at most {MOST_RUNS} of one study can be compared."
+        )
 
 
 def forget() -> None:
@@ -111,28 +124,8 @@ def results(runs: list[Run]) -> None:
         return
     found = {run: rows[rows["figure"].isin(chosen)] for run, rows in found.items()}
     tests = differences(found, label(runs[0]))
-    shown = metric_table(summary(found), tests, chosen)
-    st.subheader("Figures")
-    st.dataframe(
-        shown,
-        hide_index=True,
-        alt="Mean and half of the 95 % interval over seeds, a row a figure, a column a run",
-    )
-    seeds = ", ".join(f"{label(run)}: {len(run['seeds'])}" for run in runs)
-    st.caption(
-        f"Mean ± half of the 95 % interval over seeds ({literal(seeds)}). * differs from {literal(label(runs[0]))} at 5 %, "
-        "corrected for the number of comparisons (Holm)."
-    )
-    caption = f"{studies()[runs[0]['study']]['title']}: mean and half of the 95 % interval over seeds. * differs from {label(runs[0])} (paired t test, Holm)."
-    st.download_button(
-        "LaTeX",
-        latex_table(shown, caption, align="l" + "r" * (len(shown.columns) - 1)),
-        file_name="compare.tex",
-        type="tertiary",
-        icon=":material/download:",
-        on_click="ignore",
-    )
-    drawn = st.selectbox("Picture", chosen)
+    numbers(runs, metric_table(summary(found), tests, chosen), star_note(tests, label(runs[0])))
+    drawn = st.selectbox("Picture", chosen, key="picture", bind="query-params")
     rows = pd.concat([part.assign(run=run) for run, part in found.items()], ignore_index=True)
     picture(dots(found, drawn), rows[rows["figure"] == drawn], "compare")
     if len(runs) > 1:
@@ -142,6 +135,28 @@ def results(runs: list[Run]) -> None:
             "Seeds that both runs have are paired; runs that share none are compared by Welch's test. p_holm is corrected for "
             "the number of rows: choose the figures before you look at them."
         )
+
+
+def numbers(runs: list[Run], shown: pd.DataFrame, note: str) -> None:
+    """The table of means, and the same in LaTeX; `note` says what a star means."""
+    st.subheader("Figures")
+    st.dataframe(
+        shown,
+        hide_index=True,
+        alt="Mean and half of the 95 % interval over seeds, a row a figure, a column a run",
+    )
+    seeds = ", ".join(f"{label(run)}: {len(run['seeds'])}" for run in runs)
+    st.caption(literal(f"Mean ± half of the 95 % interval over seeds ({seeds}). {note}"))
+    title = studies()[runs[0]["study"]]["title"]
+    caption = f"{title}: mean and half of the 95 % interval over seeds. {note}".rstrip()
+    st.download_button(
+        "LaTeX",
+        latex_table(shown, caption, align="l" + "r" * (len(shown.columns) - 1)),
+        file_name="compare.tex",
+        type="tertiary",
+        icon=":material/download:",
+        on_click="ignore",
+    )
 
 
 st.title("Compare")

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import streamlit as st
 
-from analyses.figures import to_csv
+from analyses.figures import PLOTLY_CONFIG, to_csv
 from analyses.restyle import FONTS, FORMATS, PALETTES, numbers_table, restyled, width
 from app.connection import client, has_browser, may_launch, studies
 from app.widgets import ago, attempt, literal, show_refusal
@@ -45,7 +45,7 @@ def show(meta: Meta) -> None:
     chosen = style()
     figure = restyled(pio.from_json(found["figure"], skip_invalid=True), *chosen)
     alt = (figure.layout.meta or {}).get("alt", meta["name"])
-    st.plotly_chart(figure, theme=None, key="kept", alt=alt, width="content", config={"displaylogo": False})
+    st.plotly_chart(figure, theme=None, key="kept", alt=alt, width="content", config=PLOTLY_CONFIG)
     exports(meta, figure, frame, width(chosen[0]))
     provenance(meta)
     with st.expander("The numbers behind it"):
@@ -62,7 +62,7 @@ def exports(meta: Meta, figure: go.Figure, frame: pd.DataFrame, wide: int) -> No
             for name in ("svg", "pdf", "png")
         }
     offered |= {
-        "html": lambda: pio.to_html(figure, include_plotlyjs=True, full_html=True).encode(),
+        "html": lambda: pio.to_html(figure, config=PLOTLY_CONFIG).encode(),
         "csv": partial(to_csv, frame),
         "tex": lambda: numbers_table(frame, meta["name"]).encode(),
     }
@@ -84,9 +84,12 @@ def exports(meta: Meta, figure: go.Figure, frame: pd.DataFrame, wide: int) -> No
 
 
 def provenance(meta: Meta) -> None:
-    """The runs behind the figure, and the address that makes it anew."""
+    """The runs behind the figure, the address that makes it anew, and the SQL that gives its origin."""
     st.subheader("Where it comes from")
     st.markdown(f"[Make it anew on its page]({meta['link']})")
+    if sql := meta.get("sql"):
+        st.caption("Its origin in the store, for `concordance sql` or Library › SQL:")
+        st.code(sql, language="sql", wrap_lines=True)
     if not meta["runs"]:
         st.caption("Its page names no run in its address.")
         return

@@ -12,6 +12,7 @@ from analyses.comparing import (
     figures_per_seed,
     holm,
     metric_table,
+    star_note,
     summary,
 )
 from analyses.latex import latex_table
@@ -27,6 +28,14 @@ def test_last_logged_value_of_every_name_and_seed() -> None:
     )
     found = figures_per_seed("metrics", table)
     assert found.sort_values("seed")["value"].tolist() == [0.5, 0.7]
+
+
+def test_a_diverged_metric_shows_what_was_logged_last() -> None:
+    table = pd.DataFrame({"step": [1, 2, 2], "seed": [0, 0, 1], "name": "loss", "value": [0.5, np.nan, 0.7]})
+    found = figures_per_seed("metrics", table)
+    assert np.isnan(found["value"].iloc[0]) and found["value"].iloc[1] == 0.7
+    row = summary({"A": found}).iloc[0]
+    assert np.isnan(row["mean"]) and np.isnan(row["low"]) and row["seeds"] == 2
 
 
 def test_a_table_of_arms_gives_a_figure_for_each() -> None:
@@ -63,7 +72,55 @@ def test_one_seed_or_no_spread_is_not_tested_into_significance() -> None:
     one = differences({"A": rows([0.1], [0]), "B": rows([0.5], [0])}, "A").iloc[0]
     assert one["difference"] == pytest.approx(0.4) and np.isnan(one["p"]) and np.isnan(one["low"])
     same = differences({"A": rows([0.1, 0.2], [0, 1]), "B": rows([0.1, 0.2], [0, 1])}, "A").iloc[0]
-    assert same["p"] == 1 and same["difference"] == 0
+    assert same["p"] == 1 and same["difference"] == 0 and np.isnan(same["low"])
+
+
+@pytest.mark.parametrize("seeds", [[0, 1, 2], [7, 8, 9]])
+@pytest.mark.parametrize("values", [[0.5, np.nan, 0.7], [0.5, np.inf, 0.7]])
+@pytest.mark.parametrize("known", [[0.1, 0.2, 0.4], [0.1, np.inf, 0.4]])
+def test_a_value_that_is_not_finite_is_not_tested(
+    seeds: list[int], values: list[float], known: list[float]
+) -> None:
+    found = {"A": rows(known, [0, 1, 2]), "B": rows(values, seeds)}
+    row = differences(found, "A").iloc[0]
+    assert row[["low", "high", "p", "p_holm"]].isna().all()
+    assert "*" not in metric_table(summary(found), differences(found, "A"), ["a"]).iloc[0]["B"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "seeds"),
+    [
+        ([0.5, 0.5], [0.75, 0.75], [0, 1]),
+        ([0.1, 0.35, 0.2], [0.35, 0.6, 0.45], [0, 1, 2]),
+        ([0.1, 0.1, 0.1], [0.3, 0.3, 0.3], [7, 8, 9]),
+    ],
+)
+def test_equal_gaps_leave_nothing_to_test(first: list[float], second: list[float], seeds: list[int]) -> None:
+    row = differences({"A": rows(first, [0, 1, 2][: len(first)]), "B": rows(second, seeds)}, "A").iloc[0]
+    assert row["difference"] == pytest.approx(second[0] - first[0])
+    assert row[["low", "high", "p", "p_holm"]].isna().all()
+
+
+def test_rows_without_p_take_no_part_in_the_correction() -> None:
+    a, b = [0.1, 0.4, 0.5], [0.3, 0.5, 0.8]
+    seeds = [0, 1, 2]
+    lost = rows([np.nan, 1.0, 1.0], seeds, "lost")
+    found = differences({"A": pd.concat([rows(a, seeds), lost]), "B": pd.concat([rows(b, seeds), lost])}, "A")
+    alone = differences({"A": rows(a, seeds), "B": rows(b, seeds)}, "A")
+    assert found["p_holm"].iloc[0] == alone["p_holm"].iloc[0] == alone["p"].iloc[0]
+
+
+def test_the_note_on_stars_names_the_tests_used() -> None:
+    a, b, c = rows([0.1, 0.4, 0.5], [0, 1, 2]), rows([0.3, 0.5, 0.8], [0, 1, 2]), rows([0.9, 0.7], [7, 8])
+    notes = [
+        star_note(differences(found, "A"), "A")
+        for found in ({"A": a, "B": b}, {"A": a, "C": c}, {"A": a, "B": b, "C": c})
+    ]
+    assert notes[0] == "* differs from A at 5 % (paired t test, Holm)."
+    assert notes[1] == "* differs from A at 5 % (Welch's t test, Holm)."
+    assert notes[2] == "* differs from A at 5 % (paired t test or Welch's t test, Holm)."
+    assert star_note(differences({"A": a}, "A"), "A") == ""
+    assert star_note(differences({"A": a, "B": rows([0.3], [0])}, "A"), "A") == ""
 
 
 def test_holm_as_worked_out_by_hand() -> None:

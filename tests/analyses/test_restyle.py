@@ -1,10 +1,13 @@
 """Kept figures in other sizes, fonts and palettes; tables in LaTeX."""
 
+from types import ModuleType
+
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from analyses.figures import ONE_COLUMN, PALETTE, TWO_COLUMNS, band, finish
+from analyses import extrapolation_pictures, label_shift_figures, latent_details
+from analyses.figures import ONE_COLUMN, PALETTE, TWO_COLUMNS, band, finish, series_style
 from analyses.restyle import FONTS, PALETTES, SLIDE_WIDTH, numbers_table, restyled
 
 
@@ -38,6 +41,48 @@ def test_only_colours_of_the_house_palette_change() -> None:
 def test_the_house_palette_changes_nothing_but_the_size() -> None:
     first, made = figure(), restyled(figure(), "two columns", "Sans", "Okabe-Ito")
     assert [trace.to_plotly_json() for trace in made.data] == [trace.to_plotly_json() for trace in first.data]
+
+
+@pytest.mark.parametrize("module", [extrapolation_pictures, label_shift_figures, latent_details])
+@pytest.mark.parametrize("palette", ["Grey", "Tol bright"])
+def test_scales_of_signed_amounts_stay(module: ModuleType, palette: str) -> None:
+    chart = go.Figure().add_heatmap(z=[[-1, 1]], colorscale=module.DIVERGING)
+    chart.add_scatter(x=[0], y=[0], marker={"color": [0.5], "colorscale": module.DIVERGING, "symbol": ["x"]})
+    made = restyled(finish(chart, alt="a signed map"), "two columns", "Sans", palette)
+    assert made.data[0].colorscale == chart.data[0].colorscale
+    assert made.data[1].marker.colorscale == chart.data[1].marker.colorscale
+    assert list(made.data[1].marker.symbol) == ["x"]
+
+
+@pytest.mark.parametrize("colored", [True, False])
+def test_seven_grey_lines_differ_in_dash_and_symbol(colored: bool) -> None:
+    chart = go.Figure()
+    for index in range(7):
+        style = {"line": series_style(index)} if colored else {}
+        chart.add_scatter(x=[0, 1], y=[index, index], mode="lines+markers", **style)
+    chart.add_scattergl(x=[0], y=[0], mode="markers", marker={"color": PALETTE[2]})
+    made = restyled(finish(chart, alt="seven lines"), "one column", "Sans", "Grey").data
+    assert len({trace.line.dash for trace in made[:7]}) == len({trace.marker.symbol for trace in made}) == 7
+    assert made[7].marker.symbol == made[2].marker.symbol
+    assert restyled(chart, "one column", "Sans", "Tol bright").data[1].line.dash in (None, "solid")
+
+
+def test_a_grey_line_keeps_a_dash_that_means_something_and_other_colours_their_looks() -> None:
+    chart = figure().add_scatter(x=[0, 1], y=[0, 1], line={"color": PALETTE[2], "dash": "dot"})
+    made = restyled(chart, "two columns", "Sans", "Grey").data
+    assert made[4].line.dash == "dot" and made[1].line.dash not in (None, "solid", "dot", "dash")
+    assert made[2].line.dash is None and made[2].marker.symbol is None and made[1].mode is None
+
+
+def test_grey_lines_get_symbols_where_solid_means_something_beside_dashed() -> None:
+    chart = figure()
+    for index in range(7):
+        for dash in ("solid", "dash"):
+            chart.add_scatter(x=[0], y=[0], mode="lines", line={"color": PALETTE[index], "dash": dash})
+    made = restyled(chart, "two columns", "Sans", "Grey").data
+    assert [trace.line.dash for trace in made[4:]] == ["solid", "dash"] * 7
+    assert {trace.mode for trace in made[4:]} == {"lines+markers"} and made[0].mode == "lines"
+    assert len({trace.marker.symbol for trace in made[4:]}) == 7
 
 
 def test_an_unknown_size_is_refused() -> None:

@@ -7,6 +7,8 @@ import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote_plus
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -14,6 +16,7 @@ import pytest
 
 from analyses.figures import finish
 from analyses.latex import MATHS, SPECIAL, latex_table
+from data.files import read_json, write_json
 from engine.client import Client, EngineError
 from tests.app.causal_tables import engine_on
 from tests.app.label_shift_tables import write_run
@@ -33,8 +36,12 @@ DOCUMENT = r"""
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    home = tmp_path_factory.mktemp("home")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def engine(home: Path) -> Iterator[Client]:
     write_run(home, RUN, {}, (0, 1, 2))
     with engine_on(home) as client:
         yield client
@@ -67,11 +74,53 @@ def test_keep_on_a_page_stores_picture_numbers_and_runs(engine: Client) -> None:
     assert engine.saved_figures() == []
 
 
-def test_the_same_figure_is_kept_once_and_can_be_renamed(engine: Client, kept: dict) -> None:
-    assert engine.save_figure("Accuracy again", LINK, drawn(), CSV)["id"] == kept["id"]
-    engine.rename_figure(kept["id"], "Figure 2", "for the appendix")
+def test_the_link_of_a_kept_picture_draws_it_again(engine: Client) -> None:
+    two: Any = open_page("label_shift", run=RUN).multiselect(key="arms").options[:2]
+    page = open_page("label_shift", run=RUN, arms=two)
+    shown = figures(page)
+    page.button(key="keep-trajectories").click().run()
     (meta,) = engine.saved_figures()
-    assert (meta["name"], meta["note"], meta["link"]) == ("Figure 2", "for the appendix", LINK)
+    again = open_page("label_shift", **dict[str, Any](parse_qs(meta["link"].partition("?")[2])))
+    assert again.multiselect(key="arms").value == two and figures(again) == shown
+    engine.delete_figure(meta["id"])
+
+
+def test_the_same_figure_is_kept_once_with_the_name_and_note_it_was_given(engine: Client, kept: dict) -> None:
+    engine.rename_figure(kept["id"], "Figure 2", "for the appendix")
+    again = engine.save_figure("Accuracy again", LINK, drawn(), CSV)
+    (meta,) = engine.saved_figures()
+    assert meta == again == {**kept, "name": "Figure 2", "note": "for the appendix"}
+
+
+@pytest.mark.parametrize("link", [LINK, f"compare?runs={RUN},{RUN}", f"jobs?at=a%3A{RUN}"])
+def test_the_sql_of_a_figure_returns_its_runs(engine: Client, link: str) -> None:
+    meta = engine.save_figure("x", link, drawn(), CSV)
+    engine.delete_figure(meta["id"])
+    (row,) = engine.sql(meta["sql"]).to_pylist()
+    (run,) = meta["runs"]
+    assert {name: json.loads(row[name]) for name in ("seeds", "config")} == {
+        name: run[name] for name in ("seeds", "config")
+    }
+    assert all(row[name] == run[name] for name in run.keys() - {"seeds", "config"}) and run["id"] == RUN
+
+
+def test_the_sql_of_a_query_is_the_query_and_without_runs_there_is_none(engine: Client) -> None:
+    query = f"SELECT id\nFROM runs -- all\nWHERE id = '{RUN}'"
+    asked = engine.save_figure("x", f"sql?sql={quote_plus(query)}", drawn(), CSV)
+    none = engine.save_figure("x", "home", drawn(), CSV)
+    for meta in (asked, none):
+        engine.delete_figure(meta["id"])
+    assert asked["sql"] == query and engine.sql(asked["sql"])["id"].to_pylist() == [RUN]
+    assert [run["id"] for run in asked["runs"]] == [RUN] and none["sql"] == ""
+
+
+def test_a_figure_kept_before_there_was_sql_still_opens(engine: Client, kept: dict, home: Path) -> None:
+    path = home / "figures" / kept["id"] / "meta.json"
+    write_json(path, {name: value for name, value in read_json(path).items() if name != "sql"})
+    page = open_page("figures", figure=kept["id"])
+    assert RUN in page.dataframe[0].value["run"].tolist() and "SELECT" not in text_of(page)
+    with zipfile.ZipFile(io.BytesIO(engine.figures_archive([kept["id"]]))) as archive:
+        assert "SELECT" not in archive.read("CONTENTS.md").decode()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +155,8 @@ def test_the_zip_holds_picture_numbers_and_provenance(engine: Client, kept: dict
         names = archive.namelist()
         assert "01-accuracy/data.csv" in names and "02-evil-name/meta.json" in names
         assert all(not name.startswith(("/", "..")) for name in names)
-        assert f"label_shift {RUN}" in archive.read("CONTENTS.md").decode()
+        contents = archive.read("CONTENTS.md").decode()
+        assert f"label_shift {RUN}" in contents and f"   {kept['sql']}\n" in contents
 
 
 def test_the_page_shows_exports_and_the_chosen_style(engine: Client, kept: dict) -> None:
@@ -122,7 +172,7 @@ def test_the_page_shows_exports_and_the_chosen_style(engine: Client, kept: dict)
         "HTML report",
     ]
     assert RUN in page.dataframe[0].value["run"].tolist()
-    assert f"]({LINK})" in text_of(page)
+    assert f"]({LINK})" in text_of(page) and kept["sql"] in text_of(page)
 
 
 def test_without_figures_the_page_says_how_to_keep_one(engine: Client) -> None:
