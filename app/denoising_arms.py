@@ -186,7 +186,7 @@ def imported_section(run: Run) -> None:
         shown = [
             ("Solved exactly", percent(row["exact"]), interval if pd.notna(row["exact"]) else "not scored"),
             *([cells] if row["task"] == "sudoku" else []),
-            ("Junk", percent(row["junk"]), "rep-3 above 0.3"),
+            ("Junk", percent(row["junk"]), "as the file says, else rep-3 above 0.3"),
             ("Junk where exact", percent(row["junk_given_correct"]), "of exact generations"),
             ("Valid traces", percent(row["trace_valid"]), "true and leading to the answer"),
         ]

@@ -26,7 +26,7 @@ COLUMNS = {
     "cell": st.column_config.NumberColumn(
         "cells", format="percent", help="Share of blank cells (Sudoku) or answers right; not exact solves"
     ),
-    "junk": st.column_config.CheckboxColumn("junk", help="Half of the trace filler; imported: rep-3 above 0.3"),
+    "junk": st.column_config.CheckboxColumn("junk", help="Half of the trace filler; imported: as the file says, else rep-3 above 0.3"),
     "trace_valid": st.column_config.CheckboxColumn("valid trace", help="Every step true, and it leads to the answer"),
     "answer_lead": st.column_config.NumberColumn(
         "answer lead", format="percent", help="By how much of the steps the answer stood before its trace was done"

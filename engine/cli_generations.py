@@ -65,7 +65,7 @@ def described(found: dict[str, Any]) -> str:
         for label, name in (
             ("exact", "exact"),
             ("blank cells" if found["task"] == "sudoku" else "", "cell"),
-            ("junk (rep-3 above 0.3)", "junk"),
+            ("junk (as the file says, else rep-3 above 0.3)", "junk"),
             ("junk among exact ones", "junk_given_correct"),
             ("valid traces", "trace_valid"),
         )

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from engine.errors import UserError
@@ -107,21 +106,6 @@ def test_a_step_of_one_begins_another_trajectory(tmp_path: Path) -> None:
     assert [row.text for row in found.generations] == ["AI, is "] * 2
 
 
-def test_our_own_parquet(tmp_path: Path) -> None:
-    columns = {
-        "seed": [0] * 4,
-        "arm": ["base"] * 4,
-        "rollout": [5] * 4,
-        "step": [1, 1, 2, 2],
-        "position": [0, 1, 0, 1],
-    }
-    table = pa.table({**columns, "token": ["", "7", "3", "7"], "confidence": [0.2, 0.9, 0.4, 0.9]})
-    pq.write_table(table, tmp_path / "sapo_tokens.parquet")
-    (generation,) = read_file(tmp_path / "sapo_tokens.parquet").generations
-    assert generation.committed_at == [2, 1] and generation.text == "3 7"
-    assert generation.details[1, 1]["confidence"] == 0.9
-
-
 def test_llada_on_countdown_as_d1_kept_it() -> None:
     (paths,) = evaluations(REAL_D1)
     found = read_evaluation(paths)
@@ -137,7 +121,7 @@ def test_llada_on_countdown_as_d1_kept_it() -> None:
 def test_files_that_differ_in_more_than_the_gpu_are_evaluations_of_their_own() -> None:
     names = ["countdown_base_128_64_0", "countdown_base_256_64_0", "countdown_base_128_64_1", "sudoku"]
     groups = evaluations([Path("/x") / f"{name}_generations.json" for name in names])
-    assert [len(group) for group in groups] == [2, 1, 1]
+    assert [len(group.paths) for group in groups] == [2, 1, 1]
 
 
 def test_a_trajectory_as_llada_wrote_it() -> None:

@@ -1,23 +1,24 @@
 """Readers of files other tools wrote: d1's JSON of generations, LLaDA's one-line-per-step text, our own Parquet.
 
-A malformed file raises UserError("imported") with one sentence that names the file and the line (the row, in Parquet).
+A malformed file raises UserError("imported") with one sentence that names the file and the line (row and column, in Parquet).
 """
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
+from analyses.sapo import is_junk
 from engine.errors import UserError
 from engine.studies.sapo.foreign_scores import Scored, answer_span, score
+from engine.studies.sapo.foreign_tables import MAX_CHARACTERS, check_file, fail, parts_of, run_table
 
-MAX_BYTES, MAX_CHARACTERS = 200_000_000, 100_000
 LLADA_MASK = "<|mdm_mask|>"
 _STEP = re.compile(r"\s*([0-9]{1,9})\s*,(.*)", re.DOTALL)
 _TOKEN = re.compile(r"\*([^&]*)&")
@@ -35,6 +36,7 @@ class Generation:
     steps: list[tuple[int, list[str]]] = field(default_factory=list)
     committed_at: list[int | None] = field(default_factory=list)
     details: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    told_junk: bool | None = None
 
     @property
     def words(self) -> list[str]:
@@ -53,6 +55,11 @@ class Generation:
         return self.scored.trace_valid
 
     @property
+    def junk(self) -> bool:
+        """As the file tells it, which for a small denoiser is half of the trace filler; else rep-3 above 0.3."""
+        return is_junk(self.words) if self.told_junk is None else self.told_junk
+
+    @property
     def answer_positions(self) -> list[int]:
         """Positions of the tokens that make up the marked answer; none where steps or answer are not told."""
         span, place, found = answer_span(self.text), 0, []
@@ -68,21 +75,41 @@ class Generation:
 
 @dataclass(frozen=True)
 class ForeignFile:
-    """What a file held; `format` is "d1 JSON", "LLaDA steps" or "Concordance Parquet"."""
+    """What a file, or one seed, arm and kind (`part`) of a run's table, held.
+
+    `format` is "d1 JSON", "LLaDA steps" or "Concordance Parquet".
+    """
 
     path: Path
     format: str
     task: str
     generations: list[Generation]
+    part: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return ", ".join([self.path.name, *(f"{column} {value}" for column, value in self.part.items())])
 
 
-def read_file(path: Path, task: str | None = None) -> ForeignFile:
-    """Read a file by its ending: .json, .txt or .parquet; `task` overrides what name and questions tell. Raises UserError."""
-    if not path.is_file():
-        raise UserError("imported", f"{path} is no file on this machine; name one that exists.")
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError("imported", f"{path.name} is larger than {MAX_BYTES // 10**6} MB; split it.")
-    readers = {".json": _read_json, ".txt": _read_steps, ".parquet": _read_parquet}
+@dataclass(frozen=True)
+class Evaluation:
+    """Files whose generations are looked at together; of a run's table the rows of one seed, arm and kind (`part`)."""
+
+    paths: list[Path]
+    part: Mapping[str, Any] | None = None
+
+
+def read_file(path: Path, task: str | None = None, part: Mapping[str, Any] | None = None) -> ForeignFile:
+    """Read a file by its ending: .json, .txt or .parquet; `task` overrides what name and questions tell. Raises UserError.
+
+    A run's table that holds several evaluations needs the `part` of one, as `evaluations` tells them.
+    """
+    check_file(path)
+    readers: dict[str, Callable[[Path, str | None], ForeignFile]] = {
+        ".json": _read_json,
+        ".txt": _read_steps,
+        ".parquet": partial(_read_parquet, part=part),
+    }
     if path.suffix.lower() not in readers:
         raise UserError(
             "imported",
@@ -90,33 +117,33 @@ def read_file(path: Path, task: str | None = None) -> ForeignFile:
         )
     found = readers[path.suffix.lower()](path, task)
     if not found.generations:
-        _fail(path, 1, "it holds no generations")
+        fail(path, 1, "it holds no generations")
     return found
 
 
-def evaluations(paths: Sequence[Path]) -> list[list[Path]]:
-    """Files grouped into evaluations. d1 writes a file per GPU, `countdown_instruct_128_64_0_generations.json`, …_1_… and so
-    on: files whose names differ in that rank alone are parts of one evaluation; every other file is one of its own.
+def evaluations(paths: Sequence[Path]) -> list[Evaluation]:
+    """The evaluations that files hold. d1 writes a file per GPU, `countdown_instruct_128_64_0_generations.json`, …_1_… and so
+    on: files whose names differ in that rank alone are parts of one evaluation. Every seed, arm and kind of a run's table is
+    one of its own, but for training rollouts, and so is every other file. Raises UserError for a table that cannot be read.
     """
     groups: dict[Path, list[Path]] = {}
     for path in paths:
         groups.setdefault(path.with_name(_RANK.sub(r"\1*\2", path.name)), []).append(path)
-    return list(groups.values())
+    found = []
+    for group, files in groups.items():
+        parts = parts_of(run_table(group)[1]) if group.suffix.lower() == ".parquet" else [None]
+        found += [Evaluation(files, part) for part in parts]
+    return found
 
 
-def read_evaluation(paths: Sequence[Path], task: str | None = None) -> ForeignFile:
+def read_evaluation(evaluation: Evaluation, task: str | None = None) -> ForeignFile:
     """The generations of one evaluation's files, in their order, under a name with * for the rank. Raises UserError."""
-    parts = [read_file(path, task) for path in paths]
-    if len(parts) == 1:
-        return parts[0]
-    path = paths[0].with_name(_RANK.sub(r"\1*\2", paths[0].name))
-    return ForeignFile(
-        path, parts[0].format, parts[0].task, [row for part in parts for row in part.generations]
-    )
-
-
-def _fail(path: Path, line: int, problem: str, place: str = "line") -> NoReturn:
-    raise UserError("imported", f"{path.name}, {place} {line}: {problem}.")
+    first, *others = [read_file(path, task, evaluation.part) for path in evaluation.paths]
+    if not others:
+        return first
+    path = first.path.with_name(_RANK.sub(r"\1*\2", first.path.name))
+    rows = [row for file in (first, *others) for row in file.generations]
+    return replace(first, path=path, generations=rows)
 
 
 def _text(path: Path) -> str:
@@ -124,7 +151,7 @@ def _text(path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        _fail(path, content.count(b"\n", 0, error.start) + 1, "it is not UTF-8 text")
+        fail(path, content.count(b"\n", 0, error.start) + 1, "it is not UTF-8 text")
 
 
 # d1's JSON
@@ -136,11 +163,11 @@ def _read_json(path: Path, task: str | None) -> ForeignFile:
     try:
         content = json.loads(text)
     except JSONDecodeError as error:
-        _fail(path, error.lineno, f"it is no JSON ({error.msg.lower()}, column {error.colno})")
+        fail(path, error.lineno, f"it is no JSON ({error.msg.lower()}, column {error.colno})")
     except RecursionError:
-        _fail(path, 1, "its JSON is nested too deeply")
+        fail(path, 1, "its JSON is nested too deeply")
     except ValueError:
-        _fail(
+        fail(
             path,
             _line_at(text, re.search(r"[0-9]{4301,}", text)),
             "it holds a number of more than 4,300 digits",
@@ -152,18 +179,18 @@ def _read_json(path: Path, task: str | None) -> ForeignFile:
             if isinstance(content, dict) and content
             else ""
         )
-        _fail(path, 1, f'there is no list "generations"{keys}')
+        fail(path, 1, f'there is no list "generations"{keys}')
     task = task or task_named(path.name, rows)
     found = []
     for number, row in enumerate(rows):
         if problem := _row_problem(row):
-            _fail(path, _line_of(text, number), f"generation {number + 1} {problem}")
+            fail(path, _line_of(text, number), f"generation {number + 1} {problem}")
         truth, question, answer = row.get("ground_truth"), str(row.get("question", "")), row["generations"]
         question, answer = (part.encode("utf-8", "replace").decode() for part in (question, answer))
         try:
             scored = score(task, question, answer, truth)
         except ValueError as error:
-            _fail(path, _line_of(text, number), f"generation {number + 1} {error}")
+            fail(path, _line_of(text, number), f"generation {number + 1} {error}")
         shown = truth if isinstance(truth, str) else json.dumps(truth)
         found.append(Generation(question, answer, shown, scored))
     return ForeignFile(path, "d1 JSON", task, found)
@@ -225,11 +252,11 @@ def _read_steps(path: Path, task: str | None) -> ForeignFile:
         step, tokens = _step_line(path, number, line)
         going_on = trajectories and step == trajectories[-1][-1][0] + 1
         if not going_on and trajectories and step > trajectories[-1][-1][0]:
-            _fail(path, number, f"step {step} follows step {trajectories[-1][-1][0]}")
+            fail(path, number, f"step {step} follows step {trajectories[-1][-1][0]}")
         if not going_on:
             trajectories.append([])
         elif len(tokens) != len(trajectories[-1][-1][1]):
-            _fail(path, number, f"{len(tokens)} tokens follow {len(trajectories[-1][-1][1])}")
+            fail(path, number, f"{len(tokens)} tokens follow {len(trajectories[-1][-1][1])}")
         trajectories[-1].append((step, tokens))
     task = task or "text"
     found = [_trajectory("", steps, "", task) for steps in trajectories]
@@ -239,10 +266,10 @@ def _read_steps(path: Path, task: str | None) -> ForeignFile:
 def _step_line(path: Path, number: int, line: str) -> tuple[int, list[str]]:
     matched = _STEP.fullmatch(line)
     if matched is None:
-        _fail(path, number, "it does not begin with a step and a comma")
+        fail(path, number, "it does not begin with a step and a comma")
     tokens = _TOKEN.findall(matched[2])
     if not tokens or _TOKEN.sub("", matched[2]).strip():
-        _fail(path, number, "its tokens are not written as *token&")
+        fail(path, number, "its tokens are not written as *token&")
     return int(matched[1]), ["" if token.strip() == LLADA_MASK else token for token in tokens]
 
 
@@ -265,47 +292,51 @@ def _trajectory(
 
 # Our Parquet
 
-_ROLLOUT_COLUMNS = ("rollout", "prompt", "completion", "exact", "cell")
-_TOKEN_COLUMNS = ("rollout", "step", "position", "token")
+_PROMPTS = {
+    "chain": re.compile(r"\A\d( [-+*] \d)+\Z|Start with \d, then (add|subtract|multiply by) \d"),
+    "countdown": re.compile(r"\A([1-9] ){3}\d\d?\Z|Numbers: \[[\d, ]+\]\s+Target: \d"),
+    "sudoku": re.compile(r"\A[0-4]( [0-4]){15}\Z|4x4 Sudoku, [^\n]{1,100}: [0-4]{16}\b"),
+}
 
 
-def _read_parquet(path: Path, task: str | None) -> ForeignFile:
-    """A run's `sapo_rollouts.parquet` (final texts) or `sapo_tokens.parquet` (every step)."""
-    try:
-        names = pq.read_schema(path).names
-        if set(_TOKEN_COLUMNS) <= set(names):
-            found = _token_generations(path, pq.read_table(path), task or "text")
-        elif set(_ROLLOUT_COLUMNS) <= set(names):
-            found = _rollout_generations(path, pq.read_table(path))
-        else:
+def _read_parquet(path: Path, task: str | None, part: Mapping[str, Any] | None) -> ForeignFile:
+    """One evaluation of a run's `sapo_rollouts.parquet` (final texts) or `sapo_tokens.parquet` (every step)."""
+    which, table = run_table(path)
+    if part is None:
+        part, *others = parts_of(table)
+        if others:
             raise UserError(
                 "imported",
-                f"{path.name} has the columns {', '.join(names[:8])}; name sapo_rollouts.parquet or sapo_tokens.parquet of a run.",
+                f"{path.name} mixes {len(others) + 1} evaluations (seed, arm, kind); read one of them.",
             )
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            "imported", f"{path.name} is no readable Parquet ({str(error).splitlines()[0]})."
-        ) from None
-    return ForeignFile(path, "Concordance Parquet", task or "text", found)
+    for name, value in part.items():
+        table = table.filter(pc.equal(table[name], value))
+    rows = table.to_pylist()
+    if which == "sapo_tokens":
+        found, told = _token_generations(rows, task or "text"), "text"
+    else:
+        found = [_rollout_generation(row) for row in rows]
+        told = _task_told(path, [generation.prompt for generation in found])
+    return ForeignFile(path, "Concordance Parquet", task or told, found, part)
 
 
-def _rollout_generations(path: Path, table: pa.Table) -> list[Generation]:
-    found = []
-    for number, row in enumerate(table.to_pylist(), start=1):
-        if not isinstance(row["completion"], str):
-            _fail(path, number, "it has no completion", "row")
-        scored = Scored(row["exact"], row["cell"], row.get("trace_valid"))
-        found.append(Generation(row["prompt"] or "", row["completion"], row.get("truth") or "", scored))
-    return found
+def _task_told(path: Path, prompts: list[str]) -> str:
+    """The task whose prompts all of these are, else the one that the file's name tells, else "text"."""
+    told = (task for task, form in _PROMPTS.items() if all(form.search(prompt) for prompt in prompts))
+    return next(told, task_named(path.name))
 
 
-def _token_generations(path: Path, table: pa.Table, task: str) -> list[Generation]:
-    kept: dict[tuple[Any, ...], dict[int, dict[int, dict[str, Any]]]] = {}
-    for number, row in enumerate(table.to_pylist(), start=1):
-        if any(row[name] is None for name in _TOKEN_COLUMNS):
-            _fail(path, number, "rollout, step, position or token is missing", "row")
-        key = (row.get("seed"), row.get("arm"), row["rollout"])
-        kept.setdefault(key, {}).setdefault(row["step"], {})[row["position"]] = row
+def _rollout_generation(row: dict[str, Any]) -> Generation:
+    scored = Scored(row["exact"], row["cell"], row.get("trace_valid"))
+    return Generation(
+        row["prompt"] or "", row["completion"], row.get("truth") or "", scored, told_junk=row.get("junk")
+    )
+
+
+def _token_generations(rows: list[dict[str, Any]], task: str) -> list[Generation]:
+    kept: dict[int, dict[int, dict[int, dict[str, Any]]]] = {}
+    for row in rows:
+        kept.setdefault(row["rollout"], {}).setdefault(row["step"], {})[row["position"]] = row
     found = []
     for cells in kept.values():
         length = max(map(max, cells.values())) + 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analyses.sapo import answer_lead, given, is_junk, longest_run, rep3, wilson
+from analyses.sapo import answer_lead, given, longest_run, rep3, wilson
 from data.files import sha256_file
 from engine.errors import UserError
 from engine.run import Run
@@ -23,11 +23,11 @@ def summary(found: ForeignFile) -> Row:
     rows = found.generations
     exact = [row.exact for row in rows if row.exact is not None]
     correct = [1.0 if row.exact else 0.0 for row in rows]
-    junk = [float(is_junk(row.words)) for row in rows]
+    junk = [float(row.junk) for row in rows]
     valid = [float(row.trace_valid) for row in rows if row.trace_valid is not None]
     cells = [row.cell for row in rows if row.cell is not None]
     return {
-        "file": found.path.name,
+        "file": found.name,
         "format": found.format,
         "task": found.task,
         "n": len(rows),
@@ -45,15 +45,15 @@ def import_run(run: Run) -> None:
 
     config: Config = run.config
     rows: dict[str, list[Row]] = {name: [] for name in TABLES}
-    for seed, paths in zip(run.seeds, evaluations([Path(path) for path in config.paths]), strict=True):
-        found = read_evaluation(paths, config.import_task or None)
+    for seed, one in zip(run.seeds, evaluations([Path(path) for path in config.paths]), strict=True):
+        found = read_evaluation(one, config.import_task or None)
         rows["sapo_arms"].append(_arm_row(found, seed))
         for number, generation in enumerate(found.generations):
             rows["sapo_rollouts"].append(_rollout_row(generation, seed, number))
             rows["sapo_tokens"] += _token_rows(generation, seed, number)
         if len(rows["sapo_tokens"]) > MAX_STEP_CELLS:
             raise UserError(
-                "imported", f"{found.path.name} holds more than {MAX_STEP_CELLS:,} steps × tokens; split it."
+                "imported", f"{found.name} holds more than {MAX_STEP_CELLS:,} steps × tokens; split it."
             )
         run.progress(len(rows["sapo_arms"]), len(run.seeds), "reading files")
     write_rows(run, rows)
@@ -62,11 +62,9 @@ def import_run(run: Run) -> None:
 def import_identity(config: Config, seeds: Sequence[int]) -> str:
     """The hash of the files, part of the run's identity. Raises UserError."""
     paths = [Path(path) for path in config.paths]
-    if len(seeds) != len(evaluations(paths)):
-        raise UserError(
-            "seeds",
-            f"{len(evaluations(paths))} evaluations need as many seeds, 0, 1 …; {len(seeds)} were given.",
-        )
+    n = len(evaluations(paths))
+    if len(seeds) != n:
+        raise UserError("seeds", f"{n} evaluations need as many seeds, 0, 1 …; {len(seeds)} were given.")
     digest = hashlib.sha256()
     for path in paths:
         if not path.is_file():
@@ -93,7 +91,7 @@ def _arm_row(found: ForeignFile, seed: int) -> Row:
         "rep3": float(np.mean([rep3(row.words) for row in found.generations])),
         "longest_run": float(np.mean([longest_run(row.words) for row in found.generations])),
         "answer_lead": float(np.mean(leads)) if leads else None,
-        "source": f"{found.path.name} ({found.format})",
+        "source": f"{found.name} ({found.format})",
     }
 
 
@@ -111,7 +109,7 @@ def _rollout_row(generation: Generation, seed: int, number: int) -> Row:
         "correct": None if exact is None else float(exact),
         "exact": exact,
         "cell": generation.cell,
-        "junk": is_junk(generation.words),
+        "junk": generation.junk,
         "trace_valid": generation.trace_valid,
         "rep3": rep3(generation.words),
         "longest_run": longest_run(generation.words),
