@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import psutil
 
@@ -69,7 +69,8 @@ class LocalExecutor:
     grace = 4.0
 
     def __init__(self) -> None:
-        self.gpus = gpu_names()
+        found = own_gpus()
+        self.gpus, self._entries = [gpu.name for gpu in found], [gpu.entry for gpu in found]
         self.slots = max(1, len(self.gpus))
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._oom_kills: dict[int, int] = {}
@@ -89,7 +90,7 @@ class LocalExecutor:
         """
         for child in self._children.values():
             child.poll()  # whoever ended stays a zombie until it is asked
-        device = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, slots))} if self.gpus else {}
+        device = {VISIBLE: ",".join(self._entries[slot] for slot in slots)} if self.gpus else {}
         before = oom_kills()
         with (directories[0] / "worker.log").open("ab") as log:
             child = subprocess.Popen(
@@ -161,21 +162,53 @@ def oom_kills() -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 gpus_of_cluster: list[str] | None = None
+
+
+class Gpu(NamedTuple):
+    """A GPU of this machine: its entry in CUDA_VISIBLE_DEVICES, UUID, name, and bytes of memory (None where nobody tells)."""
+
+    entry: str
+    uuid: str
+    name: str
+    size: float | None
 
 
 def gpu_names() -> list[str]:
     """Names of the NVIDIA GPUs runs can have, asked without loading torch: this machine's, or the cluster's."""
     if gpus_of_cluster is not None:
         return gpus_of_cluster
-    return nvidia("name")
+    return [gpu.name for gpu in own_gpus()]
 
 
-def nvidia(field: str) -> list[str]:
-    """What nvidia-smi says of every GPU of this machine; nothing where there is none."""
+def own_gpus() -> list[Gpu]:
+    """The GPUs of this machine in the order of their slots; where CUDA_VISIBLE_DEVICES is set, those it names.
+
+    As for CUDA, an entry is an index, the beginning of a UUID or a MIG part, and what follows an unknown one does not count.
+    """
+    listed = _nvidia_smi()
+    wanted = os.environ.get(VISIBLE)
+    if wanted is None or not listed:
+        return listed
+    found: list[Gpu] = []
+    for entry in map(str.strip, wanted.split(",")):
+        known = [*listed, Gpu(entry, entry, "MIG part", None)] if entry.startswith("MIG-") else listed
+        named = [
+            gpu for gpu in known if entry == gpu.entry or (entry[:4] == "GPU-" and gpu.uuid.startswith(entry))
+        ]
+        if not named:
+            break
+        found.append(named[0]._replace(entry=entry))
+    return found
+
+
+def _nvidia_smi() -> list[Gpu]:
+    """Every GPU that nvidia-smi lists; nothing where there is none."""
     try:
-        command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
+        command = ["nvidia-smi", "--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits"]
         listed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return listed.stdout.strip().splitlines()
+    rows = (line.split(", ", 3) for line in listed.stdout.strip().splitlines())
+    return [Gpu(i, uuid, name, float(mib) * 2**20 if mib.isdigit() else None) for i, uuid, mib, name in rows]

@@ -1,6 +1,7 @@
 """Worker processes of this machine."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import psutil
 import pytest
 
 from data.files import read_json, write_json
-from engine import executors
+from engine import memory
 from engine import scheduler as scheduling
 from engine.errors import UserError
 from engine.executors import LocalExecutor, Worker
@@ -173,12 +174,68 @@ def test_more_gpus_than_a_machine_has_are_refused_in_one_sentence(scheduler: Sch
         scheduler.submit_group("sae_consistency", [TINY_WORLD, {**TINY_WORLD, "n_gpus": 2}], [0], 0)
 
 
-def test_a_worker_sees_the_gpus_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "gpu_names", lambda: ["A", "B", "C"])
-    shows = tmp_path / "shows"
-    shows.write_text(f'#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES" > {tmp_path}/seen\n')
+GPUS = "0, GPU-3a51, 81920, A\n1, GPU-77c0, 40960, B\n2, GPU-77d9, [N/A], C"
+
+
+@pytest.fixture
+def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of three GPUs, by an nvidia-smi of ours."""
+    told = tmp_path / "bin" / "nvidia-smi"
+    told.parent.mkdir()
+    told.write_text(f"#!/bin/sh\ncat <<END\n{GPUS}\nEND\n")
+    told.chmod(0o755)
+    monkeypatch.setenv("PATH", str(told.parent), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(memory, "version", lambda name: "2.13.0")
+
+
+def seen_by_a_worker(folder: Path, slots: list[int]) -> str:
+    """CUDA_VISIBLE_DEVICES as the worker on these slots has it."""
+    shows = folder / "shows"
+    shows.write_text(f'#!/bin/sh\necho "${{CUDA_VISIBLE_DEVICES-unset}}" > {folder}/seen\n')
     shows.chmod(0o755)
     executor = LocalExecutor()
-    worker = executor.start([tmp_path], [0, 2], shows)
+    worker = executor.start([folder], slots, shows)
     eventually(lambda: not executor.alive(worker), "it ended")
-    assert (tmp_path / "seen").read_text() == "0,2\n"
+    return (folder / "seen").read_text().strip()
+
+
+@pytest.mark.usefixtures("gpus")
+def test_a_worker_sees_the_gpus_it_was_given(tmp_path: Path) -> None:
+    assert LocalExecutor().gpus == ["A", "B", "C"]
+    assert seen_by_a_worker(tmp_path, [0, 2]) == "0,2"
+    assert memory.available() == (40960 * 2**20, memory.GPU)
+
+
+@pytest.mark.usefixtures("gpus")
+@pytest.mark.parametrize(
+    ("wanted", "names", "mib"),
+    [
+        ("1", ["B"], 40960),
+        ("1,0", ["B", "A"], 40960),
+        ("GPU-3a51", ["A"], 81920),
+        ("GPU-77c", ["B"], 40960),
+        ("0,-1,1", ["A"], 81920),
+        ("MIG-5e1c", ["MIG part"], None),
+        ("2", ["C"], None),
+        ("", [], None),
+        ("-1", [], None),
+    ],
+)
+def test_only_the_gpus_that_the_user_names_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, names: list[str], mib: int | None
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", wanted)
+    executor = LocalExecutor()
+    assert (executor.gpus, executor.slots) == (names, max(1, len(names)))
+    assert seen_by_a_worker(tmp_path, [0]) == (wanted.split(",")[0] if names else wanted)
+    found = memory.available()
+    assert found is not None
+    assert found == (mib * 2**20, memory.GPU) if mib else found[1] == "this machine"
+
+
+@pytest.mark.usefixtures("gpus")
+def test_a_torch_without_cuda_has_the_memory_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "version", lambda name: "2.13.0+cpu")
+    found = memory.available()
+    assert found is not None and found[1] == "this machine"

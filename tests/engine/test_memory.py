@@ -7,16 +7,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from data.files import write_json
+from engine import cli, memory, worker
 from engine.client import Client
 from engine.events import read_events
 from engine.executors import KILLED, OUT_OF_MEMORY, LocalExecutor, why_ended
-from engine.memory import batch_that_fits, outlook
+from engine.memory import BATCHES, batch_that_fits, outlook
+from engine.run import Run
 from engine.studies import STUDIES
+from engine.studies.base import Study
+from tests.conftest import TINY_WORLD
 from tests.sr2.test_training import TINY
 
 pytestmark = pytest.mark.timeout(900)
@@ -101,3 +107,86 @@ def test_a_killed_worker_says_what_killed_it(tmp_path: Path) -> None:
     assert local.why(worker) == KILLED
     assert why_ended(-signal.SIGKILL, -1) == OUT_OF_MEMORY
     assert why_ended(1, 0) is None
+
+
+def batch_fields(study: Study, config: Any) -> list[str]:
+    """The batch fields of a config that its other values leave in use."""
+    found = {name: field for name, field in study.Config.model_fields.items() if name in BATCHES}
+    return [name for name, field in found.items() if all(
+        getattr(config, other) in (wanted if isinstance(wanted, list) else [wanted])
+        for other, wanted in field.json_schema_extra["only_if"].items()
+    )]  # fmt: skip
+
+
+def test_every_estimate_grows_with_the_batch() -> None:
+    grown = set()
+    for study in STUDIES.values():
+        for values in study.presets.values():
+            config = study.Config.model_construct(**values)
+            for name in batch_fields(study, config):
+                larger = config.model_copy(update={name: 16 * getattr(config, name)})
+                smaller_bytes, larger_bytes = (
+                    study.estimate(one, 1)["memory_bytes"] for one in (config, larger)
+                )
+                assert larger_bytes > smaller_bytes, (study.name, values, name)
+                grown.add((study.name, name))
+    with_batches = {
+        (s.name, name) for s in STUDIES.values() for name in BATCHES if name in s.Config.model_fields
+    }
+    assert grown == with_batches
+
+
+def test_the_batch_that_is_named_is_the_one_that_decides_and_one_that_the_form_admits() -> None:
+    study = STUDIES["smartclip"]
+    config = study.Config(clip_batch_size=4_096)
+    found = batch_that_fits(study, config, 1, 2e9, 1.0)
+    assert found is not None and found[0] == "clip_batch_size"
+    message = memory.ran_out(study, config, [0], 2e9, "this machine")
+    assert "clip_batch_size: memory ran out at clip_batch_size 4,096: this machine gave it 2.0 GB" in message
+    at_least_4 = STUDIES["extrapolation"].Config(batch_size=4)
+    assert batch_that_fits(STUDIES["extrapolation"], at_least_4, 1, 1e12, 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (torch.AcceleratorError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"), True),
+        (MemoryError(), True),
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), False),
+        (ValueError("no"), False),
+    ],
+)
+def test_every_kind_of_refused_memory_is_known(error: Exception, expected: bool) -> None:
+    assert worker._is_out_of_memory(error) is expected
+
+
+def test_a_gpu_that_others_fill_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", refused)
+    record = {"id": "a" * 12, "study": "sr2", "seeds": [0], "data_seed": 0}
+    write_json(tmp_path / "config.json", record)
+    run = Run(tmp_path, SR2.Config(**TINY))
+    run.device = "cuda"
+    assert "the GPU gave it 0.0 GB; launch it again with a smaller batch_size" in worker._out_of_memory(run)
+
+
+def test_what_does_not_fit_of_a_grid_or_a_sweep_is_told_once(
+    engine: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = cli._grid(TINY_WORLD, ["k=1,2", "batch_size=128,400000000"])
+    cli._warn_of_memory(engine, "sae_consistency", grid, [0], 0)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and told[0].startswith("Warning: batch_size: about ")
+    assert told[0].endswith("(k=1 batch_size=400000000; k=2 batch_size=400000000)")
+    swept = cli._swept(engine, "sae_consistency", "k", {**TINY_WORLD, "batch_size": 400_000_000})
+    cli._warn_of_memory(engine, "sae_consistency", swept, [0], 0)
+    told = capsys.readouterr().err.splitlines()
+    assert len(swept) == 5 and len(told) == 1 and told[0].endswith("fits, by the same estimate.")
+    assert cli._swept(engine, "sae_consistency", "nonsense", {}) == []

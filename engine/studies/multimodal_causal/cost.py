@@ -9,6 +9,8 @@ FIT_STEP_SECONDS, STEP_SECONDS = 1.2e-3, 4e-3
 CONTRAST_SECONDS = 1.1e-8
 MEASURE_SECONDS, LOADING_SECONDS = 12.0, 4.0
 BASE_MEMORY = 5e8
+CRITIC_VALUES, SCORES = 4 * 64 + 32, 5
+WIDEST = {"digits": 128, "nhanes": 9, "nhefs": 4, "cells": 28}  # modality of each table, in variables
 TEXT = "Scaled from rates measured on one processor core; real tables are taken to have six modalities and 4,000 rows."
 
 
@@ -28,7 +30,20 @@ def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
     memory = BASE_MEMORY + rows * modalities * config.n_latents * 4 * n_seeds * (10 + 2 * config.n_bootstraps)
     return {
         "seconds": seconds,
-        "memory_bytes": memory,
+        "memory_bytes": memory + n_seeds * _batch_bytes(config, modalities, rows),
         "disk_bytes": 3e6 * n_seeds,
         "based_on": TEXT,
     }
+
+
+def _batch_bytes(config: Config, modalities: int, rows: int) -> float:
+    """Bytes that one seed's batch keeps for the backward pass of stage 1, where all seeds train at once.
+
+    Of a row the encoders' layers, the critics of both sides of every pair of modalities, and the scores of all rows against
+    all: they, what is summed of them and their gradients, five times the batch for every pair.
+    """
+    batch, pairs = min(config.batch_size, rows), modalities * (modalities - 1) / 2
+    width = WIDEST.get(config.source, config.width)
+    encoders = modalities * (width + 2 * config.hidden * config.encoder_layers + 6 * config.n_latents)
+    critics = 2 * pairs * (2 * config.n_latents + CRITIC_VALUES)
+    return 4 * batch * (encoders + critics + SCORES * pairs * batch)

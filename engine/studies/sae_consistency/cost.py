@@ -22,7 +22,12 @@ TEXT_OTHER = "The language model is not the bundled one, so its part of the time
 
 
 def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
-    """Seconds, memory and disk of a run without a GPU."""
+    """Seconds, memory and disk of a run without a GPU.
+
+    A batch takes 16 bytes for each vector and latent of a language model, whose codes are sparse. SAEs of a world are small:
+    their codes are dense and their seeds train at once, each with six numbers for each vector and latent (pre-activations,
+    values, mask, gradients) and six for each of its coordinates.
+    """
     share = CORES / max(1, len(os.sched_getaffinity(0)))
     world = config.source == "synthetic"
     d_in = _width(config)
@@ -32,7 +37,9 @@ def estimate(config: Config, n_seeds: int) -> dict[str, Any]:
     sizes = n_seeds * config.d_sae * d_in * 4
     if world:
         training = vectors * WORLD_VECTOR_SECONDS + config.steps * WORLD_STEP_SECONDS
-        return _cost(LOADING_SECONDS / 3 + training * share, BASE_MEMORY / 3, 4 * sizes, TEXT)
+        batch = n_seeds * config.batch_size * 6 * (config.d_sae + d_in) * 4
+        memory = BASE_MEMORY / 3 + 8 * sizes + batch
+        return _cost(LOADING_SECONDS / 3 + training * share, memory, 4 * sizes, TEXT)
     layers = 1 if config.reads_run else int(config.hook_point.split(".")[1]) + 1
     rate = RUN_TOKENS_PER_SECOND if config.reads_run else LAYER_TOKENS_PER_SECOND / layers
     reading = 1.05 * config.n_tokens / rate
