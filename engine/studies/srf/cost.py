@@ -13,7 +13,7 @@ SECONDS_PER_ANSWER = 6e-4
 SEEN_PER_SECOND, DRAWN_PER_SECOND = 1_500, 1_500
 NOISE_SECONDS, LOADING_SECONDS = 16.0, 8.0
 BASE_MEMORY, IMAGE_BYTES, PARAMETERS, UNKNOWN_POOL = 5e8, 48 * 48 * 3 + 16 * 64 * 4, 170_000, 1_000
-LARGE_FACTOR, LARGE_MEMORY = 3_000, 20e9
+LARGE_FACTOR, LARGE_MEMORY, LARGE_ROWS = 3_000, 20e9, 8
 WIDTH, TOKENS, WORDS = 64, 45, 60  # of the small model; tokens of a row with its image, words it knows
 BLOCK_VALUES, TOWER_BLOCK_VALUES, BLOCKS = 22, 19, 3  # kept per token and width of a block
 LARGE_ROW_BYTES = 700 * (32 * 4_096 * 34 + 32_064 * 12)
@@ -43,7 +43,12 @@ def estimate(config: "Config", n_seeds: int) -> dict[str, Any]:
         once += NOISE_SECONDS * n_seeds
     size = 1.0 if config.model == "small" else LARGE_FACTOR
     memory = BASE_MEMORY + images * IMAGE_BYTES if config.model == "small" else LARGE_MEMORY
-    memory += config.batch_size * _row_bytes(config) * (min(n_seeds, cores) if config.model == "small" else 1)
+    held, at_once = (
+        (config.batch_size, min(n_seeds, cores))
+        if config.model == "small"
+        else (min(config.batch_size, LARGE_ROWS), 1)
+    )
+    memory += held * _row_bytes(config) * at_once
     return {
         "seconds": once + share * (training + writing) * size,
         "memory_bytes": memory + n_seeds * PARAMETERS * 4 * (2 * config.rounds + 5),
@@ -59,7 +64,7 @@ def _row_bytes(config: "Config") -> float:
 
     The small model keeps 22 numbers per token and width in each of three blocks, and its tower as much again of 17 tokens
     while it is trained. A large one is taken to be LLaVA-1.5-7B: 700 tokens, 32 blocks of width 4,096 with 34 bytes each
-    (2205.05198), and three copies of the logits.
+    (2205.05198), and three copies of the logits; eight rows are held at a time.
     """
     if config.model == "large":
         return LARGE_ROW_BYTES

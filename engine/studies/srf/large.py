@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from analyses.streams import stream_seed
 from data.pictures import Ints
@@ -117,26 +118,30 @@ class LargeModel:
         return text
 
     def loss_on(self, images: Ints, encoded: Sequence[tuple[str, str]]) -> Tensor:
-        """Cross-entropy of the answers' tokens; a batch is taken eight rows at a time to spare memory, gradients add up."""
+        """Cross-entropy of the answers' tokens. Eight rows are held at a time: each part is computed again on the way back."""
         self.model.set_adapter(self.adapter)
         total, count = torch.zeros((), device=self.device), 0
         for start in range(0, len(encoded), ROWS):
-            part = encoded[start : start + ROWS]
-            inputs = self._inputs(
-                images[start : start + ROWS], [prompt + target for prompt, target in part], "right"
-            )
-            labels = torch.full_like(inputs["input_ids"], IGNORED)
-            for row, (_, target) in enumerate(part):
-                end = int(inputs["attention_mask"][row].sum())
-                n = len(self.processor.tokenizer(target, add_special_tokens=False)["input_ids"])
-                labels[row, end - n : end] = inputs["input_ids"][row, end - n : end]
-            logits = self.model(**inputs).logits[:, :-1].float()
-            wanted = labels[:, 1:]
-            total = total + nn.functional.cross_entropy(
-                logits.transpose(1, 2), wanted, ignore_index=IGNORED, reduction="sum"
-            )
-            count += int((wanted != IGNORED).sum())
+            inputs, labels = self._labelled(images[start : start + ROWS], encoded[start : start + ROWS])
+            total = total + checkpoint(self._summed, inputs, labels, use_reentrant=False)
+            count += int((labels[:, 1:] != IGNORED).sum())
         return total / max(1, count)
+
+    def _labelled(self, images: Ints, part: Sequence[tuple[str, str]]) -> tuple[dict[str, Tensor], Tensor]:
+        """The model's inputs, and its labels with all but the answers ignored."""
+        inputs = self._inputs(images, [prompt + target for prompt, target in part], "right")
+        labels = torch.full_like(inputs["input_ids"], IGNORED)
+        for row, (_, target) in enumerate(part):
+            end = int(inputs["attention_mask"][row].sum())
+            n = len(self.processor.tokenizer(target, add_special_tokens=False)["input_ids"])
+            labels[row, end - n : end] = inputs["input_ids"][row, end - n : end]
+        return inputs, labels
+
+    def _summed(self, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+        logits = self.model(**inputs).logits[:, :-1].float()
+        return nn.functional.cross_entropy(
+            logits.transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="sum"
+        )
 
     @torch.no_grad()
     def write_on(
