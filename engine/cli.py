@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import webbrowser
 from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 
@@ -47,6 +49,7 @@ app.command("import-generations")(import_generations_command)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 RunId = Annotated[str, typer.Argument(help="A run's id; `concordance runs` lists them.")]
 USAGE_ERROR, RUN_FAILED = 2, 1
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def main() -> None:
@@ -176,9 +179,19 @@ def _start_app(port: int) -> "subprocess.Popen[bytes]":
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
     if (secrets := engine_client.state_dir() / "secrets.toml").exists():
-        flags.append(f"--secrets.files={secrets}")
+        flags += [f"--secrets.files={secrets}", *_host_flags(secrets)]
     command = [sys.executable, "-m", "streamlit", "run", "serve.py", *flags]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+
+
+def _host_flags(secrets: Path) -> list[str]:
+    """With sign-in, the app answers to the host of its redirect address too; `.streamlit/config.toml` has the others."""
+    try:
+        redirect = tomllib.loads(secrets.read_text()).get("auth", {}).get("redirect_uri", "")
+    except tomllib.TOMLDecodeError as error:
+        _fail(f"secrets.toml: it is not TOML ({error}); mend it in the state folder.")
+    host = urlsplit(redirect).hostname
+    return [f"--server.allowedHosts={name}" for name in (*LOOPBACK, host)] if host else []
 
 
 def _wait_for_app(address: str, process: "subprocess.Popen[bytes]") -> None:
@@ -219,9 +232,10 @@ def run(
         _fail("grid: a sweep brings its own settings; give --grid or --sweep.")
     if preset or not sweep:
         settings = {"preset": preset, **settings}
-    if not grid and not sweep:
-        _warn_of_memory(client, study, settings, chosen, data_seed)
-    queued = client.launch(study, _grid(settings, grid or []), chosen, data_seed, sweep)
+    points = _grid(settings, grid or [])
+    asked = _swept(client, study, sweep, settings) if sweep else points
+    _warn_of_memory(client, study, asked, chosen, data_seed)
+    queued = client.launch(study, points, chosen, data_seed, sweep)
     if wait:
         queued = [follow(client, run["id"], quiet=as_json) for run in queued]
     shown = [{**run, "results": _results(client, run)} for run in queued]
@@ -231,12 +245,25 @@ def run(
 
 
 def _warn_of_memory(
-    client: Client, study: str, settings: dict[str, Any], seeds: list[int], data_seed: int
+    client: Client, study: str, settings: list[dict[str, Any]], seeds: list[int], data_seed: int
 ) -> None:
-    config = {name: value for name, value in settings.items() if name != "preset"}
-    cost = client.estimate(study, config, seeds, settings.get("preset"), data_seed)
-    if cost["memory_problem"]:
-        print(f"Warning: {cost['memory_problem']}", file=sys.stderr)
+    """Say once what does not fit of a launch, with what sets those settings apart where others do."""
+    told: dict[str, list[str]] = {}
+    for one in settings:
+        config = {name: value for name, value in one.items() if name != "preset"}
+        cost = client.estimate(study, config, seeds, one.get("preset"), data_seed)
+        if cost["memory_problem"]:
+            own = [f"{k}={v}" for k, v in one.items() if any(other.get(k) != v for other in settings)]
+            told.setdefault(cost["memory_problem"], []).append(" ".join(own))
+    for problem, points in told.items():
+        apart = f" ({'; '.join(points)})" if len(points) < len(settings) else ""
+        print(f"Warning: {problem}{apart}", file=sys.stderr)
+
+
+def _swept(client: Client, study: str, sweep: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """A sweep's settings with others put over them; none where there is no such sweep, which the launch refuses."""
+    known = {one["name"]: one["sweeps"] for one in client.studies()}
+    return [{**one, **settings} for one in known.get(study, {}).get(sweep, [])]
 
 
 def _grid(settings: dict[str, Any], grid: list[str]) -> list[dict[str, Any]]:

@@ -111,7 +111,9 @@ def gpu() -> Iterator[Finding]:
 
     names = gpu_names()
     if not names:
-        yield Finding("gpu", SOUND, "none; all but published large models and some paper presets runs on the processor")
+        yield Finding(
+            "gpu", SOUND, "none; all but published large models and some paper presets runs on the processor"
+        )
     elif "+cpu" in version("torch"):
         yield Finding(
             "gpu",

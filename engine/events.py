@@ -6,9 +6,15 @@ from typing import Any
 
 from pydantic_core import from_json
 
+NEEDED = {
+    "log": ("step", "seed"),
+    "progress": ("done", "total", "stage", "eta_s"),
+    "state": ("state",),
+}
+
 
 def read_events(path: Path, cursor: int) -> tuple[list[dict[str, Any]], int]:
-    """Complete lines after byte `cursor` and the next cursor; a torn or foreign line is skipped."""
+    """Complete lines after byte `cursor` and the next cursor; a torn, damaged or foreign line is skipped."""
     if not path.exists():
         return [], cursor
     with path.open("rb") as file:
@@ -19,10 +25,22 @@ def read_events(path: Path, cursor: int) -> tuple[list[dict[str, Any]], int]:
     rows = []
     for line in complete.splitlines():
         try:
-            rows.append(from_json(line))
+            row = from_json(line)
         except ValueError:
             continue
+        if _is_event(row):
+            rows.append(row)
     return rows, cursor + len(complete)
+
+
+def _is_event(row: Any) -> bool:
+    """Whether a line says when, of what kind, and what everyone who reads this kind asks for."""
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("t"), int | float)
+        and isinstance(row.get("kind"), str)
+        and all(name in row for name in NEEDED.get(row["kind"], ()))
+    )
 
 
 def thin(rows: list[dict[str, Any]], max_points: int) -> list[dict[str, Any]]:

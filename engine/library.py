@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from data.files import read_json, write_json
+from engine.database import LIBRARY
 from engine.errors import UserError
-from engine.store import LIBRARY, Store
+from engine.store import Store
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
 Run = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]

@@ -1,5 +1,6 @@
 """Run: everything a study's `train(run)` is handed. The run directory is the source of truth."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 KEPT_CHECKPOINTS = 2
 PROGRESS_INTERVAL = 0.5
+LOG_DAMAGED = (
+    "The log was damaged before this checkpoint; the table of metrics may lack points or hold wrong ones."
+)
 
 
 class Stopped(Exception):
@@ -100,7 +104,8 @@ class Run:
         folder = self.directory / "checkpoints" / f"step-{step:010d}"
         with atomic_folder(folder) as temporary:
             save_file(dict(tensors), temporary / "tensors.safetensors")
-            write_json(temporary / "state.json", {"step": step, **state})
+            mark = log_mark(self.directory / "events.jsonl")
+            write_json(temporary / "state.json", {"step": step, "events": mark, **state})
             names = ("tensors.safetensors", "state.json")
             write_json(temporary / "hashes.json", {name: sha256_file(temporary / name) for name in names})
         self.event("checkpoint", step=step)
@@ -116,8 +121,10 @@ class Run:
                 self.message(f"Checkpoint {folder.name} is damaged; using the one before it.")
                 continue
             state = read_json(folder / "state.json")
-            step = state.pop("step")
+            step, mark = state.pop("step"), state.pop("events", None)
             self.message(f"Resuming from step {step:,}.")
+            if mark is not None and mark != log_mark(self.directory / "events.jsonl", mark[0]):
+                self.message(LOG_DAMAGED)
             return step, load_file(folder / "tensors.safetensors", device=device), state
         return None
 
@@ -146,6 +153,13 @@ class Run:
         os.replace(temporary, target)
 
 
+def log_mark(events: Path, size: int = -1) -> list[Any]:
+    """Length and sha256 of a run's log, or of its first `size` bytes: whether it still holds what it held then."""
+    with events.open("rb") as file:
+        content = file.read(size)
+    return [len(content), hashlib.sha256(content).hexdigest()]
+
+
 def checkpoint_is_sound(folder: Path) -> bool:
     """Whether a checkpoint folder's files have the hashes recorded beside them."""
     try:
@@ -172,13 +186,14 @@ def write_manifest(directory: Path) -> None:
 
 
 def damaged_files(directory: Path) -> list[str]:
-    """Result files that are missing or whose bytes differ from the manifest."""
-    manifest = directory / "manifest.json"
-    if not manifest.exists():
+    """Result files that are missing or whose bytes differ from the manifest; the manifest itself where it cannot be read."""
+    try:
+        manifest = read_json(directory / "manifest.json")
+    except (OSError, ValueError):
         return ["manifest.json"]
     return [
         name
-        for name, digest in read_json(manifest).items()
+        for name, digest in manifest.items()
         if not (directory / name).exists() or sha256_file(directory / name) != digest
     ]
 

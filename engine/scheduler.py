@@ -1,30 +1,26 @@
 """The life of a run: queue, start, watch, cancel, resume, and recovery when the engine starts."""
 
-import shutil
-import sys
 import threading
 import time
+import traceback
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from data.files import atomic_folder, read_json, write_json
-from engine import memory
+from engine.database import UnreadableTables, readable_runs
+from engine.endings import SHUT_DOWN, UNREADABLE, death
 from engine.entries import Entry
 from engine.environments import interpreter
 from engine.errors import UserError
-from engine.executors import OUT_OF_MEMORY, OUT_OF_SPACE, Executor, gpus_for
-from engine.identity import code_version, command, environment_of, find_study, identity
-from engine.store import Store, readable_runs
+from engine.executors import Executor, gpus_for
+from engine.identity import code_version, environment_of, find_study, identity
+from engine.store import Store
 from engine.studies.base import parse_config
+from engine.worker_lock import holder
 
 POLL = 0.2
-FULL = 8e6  # bytes free, below which a worker that fell silent had no room for its last words
 RESUMABLE = ("failed", "cancelled", "interrupted")
-DIED = "The worker process died before it finished; resume to go on from the last checkpoint."
-SHUT_DOWN = "The engine was stopped; resume to go on from the last checkpoint."
 
 
 class Scheduler:
@@ -53,6 +49,11 @@ class Scheduler:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether the thread that moves runs along lives."""
+        return self._thread.is_alive()
+
     def shutdown(self) -> None:
         """Let every running worker checkpoint and end; their runs become interrupted."""
         self._stop.set()
@@ -62,7 +63,7 @@ class Scheduler:
             self.executor.stop(entry.state, force=False)
         deadline = time.monotonic() + self.executor.grace
         for entry in running:
-            while self._alive(entry) and time.monotonic() < deadline:
+            while self.executor.alive(entry.state) and time.monotonic() < deadline:
                 time.sleep(0.05)
             self.executor.stop(entry.state, force=True)
             entry.read()
@@ -151,6 +152,7 @@ class Scheduler:
                 if run_id not in self._entries:
                     self._create({**record, "id": run_id}, group, environments[run_id])
                 elif self._entries[run_id].state["state"] in RESUMABLE:
+                    self._entries[run_id].restore_record({**record, "id": run_id})
                     self._queue_again(self._entries[run_id], group)
         return list(records)
 
@@ -211,23 +213,14 @@ class Scheduler:
                 if study in (None, entry.record["study"]) and state in (None, entry.state["state"])
             ]
             chosen.sort(key=lambda entry: (entry.record["created"], entry.record["id"]), reverse=True)
-            return [self.describe(entry) for entry in chosen[offset : offset + limit]]
+            places = {entry: place for place, entry in enumerate(self._queue(), 1)}
+            return [entry.shown(places.get(entry)) for entry in chosen[offset : offset + limit]]
 
     def describe(self, entry: Entry) -> dict[str, Any]:
         """The run as the API shows it."""
         with self._lock:
             queue = self._queue()
-            record = {key: value for key, value in entry.record.items() if key != "created"}
-            shown = {key: entry.state[key] for key in ("state", "created", "started", "finished", "error")}
-            return {
-                **record,
-                **shown,
-                "group": entry.state.get("group"),
-                "stopping": entry.kill_at is not None,
-                "progress": entry.progress if entry.state["state"] == "running" else None,
-                "queue_place": queue.index(entry) + 1 if entry in queue else None,
-                "command": command(entry.record),
-            }
+            return entry.shown(queue.index(entry) + 1 if entry in queue else None)
 
     def cancel(self, run_id: str) -> None:
         """Stop a queued run at once, a running one within seconds with the runs it trains beside; they can be resumed."""
@@ -279,16 +272,17 @@ class Scheduler:
             try:
                 with self._lock:
                     self._tick()
-            except (OSError, duckdb.Error) as error:  # a full disk, mostly: the next round tries again
-                if str(error) != said:
-                    said = str(error)
+            except Exception as error:  # a full disk, mostly: the next round tries again
+                if repr(error) != said:
+                    said = repr(error)
                     with suppress(OSError):
-                        print(f"scheduler: {error}", file=sys.stderr, flush=True)
+                        traceback.print_exc()
 
-    def _change(self, entry: Entry, **changes: Any) -> None:
-        """Change a run's state: in memory, on disk, in the store. What a full disk refuses is written at a later tick."""
-        entry.state.update(changes)
-        self._unsaved[entry.record["id"]] = entry
+    def _change(self, *entries: Entry, **changes: Any) -> None:
+        """Change runs' states: in memory, on disk, in the store. What a full disk refuses is written at a later tick."""
+        for entry in entries:
+            entry.state.update(changes)
+            self._unsaved[entry.record["id"]] = entry
         self._save()
 
     def _save(self) -> None:
@@ -321,6 +315,8 @@ class Scheduler:
         for entry in together:
             entry.skip_events()
         try:
+            for entry in together:
+                entry.require_record()
             environment = together[0].state.get("environment")
             python = interpreter(environment) if environment else None
             worker = self.executor.start([entry.directory for entry in together], slots, python)
@@ -328,38 +324,23 @@ class Scheduler:
             for entry in together:
                 self._settle(entry, "failed", str(error))
             return
-        for entry in together:
-            self._change(entry, state="running", slots=slots, started=time.time(), **worker)
+        self._change(*together, state="running", slots=slots, started=time.time(), **worker)
 
     def _watch(self, entry: Entry) -> None:
-        alive = self._alive(entry)
+        alive = self.executor.alive(entry.state)
         entry.read()
         if (entry.outcome or {}).get("state") in ("done", "failed"):
             self._settle(entry, "done", None)
         elif alive:
             if entry.kill_at is not None and time.monotonic() > entry.kill_at:
                 self.executor.stop(entry.state, force=True)
+        elif (worker := holder(entry.directory)) and self.executor.alive(worker):
+            # An engine was killed before it noted this worker, and the one we started left the run to it.
+            self._change(entry, **worker)
         elif entry.kill_at is not None:
             self._settle(entry, "cancelled", None)
         else:
-            self._settle(entry, "interrupted", self._death(entry))
-
-    def _death(self, entry: Entry) -> str:
-        """Why the worker of a run ended without saying so."""
-        if shutil.disk_usage(self.home).free < FULL:
-            return OUT_OF_SPACE
-        why = self.executor.why(entry.state)
-        if why != OUT_OF_MEMORY:
-            return why or DIED
-        study, found = find_study(entry.record["study"]), memory.available()
-        if found is None:
-            return f"{OUT_OF_MEMORY}; launch it again with a smaller batch."
-        size, what = found
-        config = study.Config(**entry.record["config"])
-        return f"{OUT_OF_MEMORY}; {memory.ran_out(study, config, entry.record['seeds'], size, what)}"
-
-    def _alive(self, entry: Entry) -> bool:
-        return self.executor.alive(entry.state)
+            self._settle(entry, "interrupted", death(self.home, self.executor, entry))
 
     def _settle(self, entry: Entry, otherwise: str, error: str | None) -> None:
         """End a run: as its last event says (done or failed), or as `otherwise`."""
@@ -368,7 +349,10 @@ class Scheduler:
         if told.get("state") in ("done", "failed"):
             otherwise, error = told["state"], told.get("error")
         if otherwise == "done":
-            self.store.load_tables(entry.directory)
+            try:
+                self.store.load_tables(entry.directory)
+            except UnreadableTables:
+                otherwise, error = "failed", UNREADABLE
         self._register_activations()
         self._change(entry, state=otherwise, error=error, finished=told.get("t", time.time()))
         if otherwise == "done" and entry.state.get("cards"):
@@ -377,20 +361,20 @@ class Scheduler:
     def _register_activations(self) -> None:
         for manifest in (self.home / "activations").glob("*/manifest.json"):
             name = manifest.parent.name
-            if not name.startswith(".") and name not in self._known_activations:
-                self.store.register_activations(manifest.parent)
+            known = name.startswith(".") or name in self._known_activations
+            if not known and self.store.register_activations(manifest.parent):
                 self._known_activations.add(name)
 
     def _recover(self, entry: Entry, known: str | None) -> None:
         """Bring what an engine that died left into line: state with process and events, the store's row (`known`) with state."""
         if entry.state["state"] == "running":
-            entry.read()
-            if not self._alive(entry):
-                self._settle(entry, "interrupted", self._death(entry))
+            self._watch(entry)
+            if entry.state["state"] != "running":
                 return
         if entry.state["state"] != known:
             if entry.state["state"] == "done":
-                self.store.load_tables(entry.directory)
+                with suppress(UnreadableTables):  # `store check` names them
+                    self.store.load_tables(entry.directory)
             self.store.save_run(entry.record, entry.state)
 
 

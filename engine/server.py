@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field
 from data.files import write_json
 from data.paths import state_dir
 from engine import claims, memory, system
-from engine.access import Access, read_tokens
+from engine.access import Access, TokenFirst, read_tokens
 from engine.active_features import add_active_features
 from engine.caption_masks import add_caption_masks
 from engine.cards import CardReader
@@ -124,11 +124,14 @@ def create_app(
     app = FastAPI(title="Concordance engine", lifespan=lifespan, openapi_url=None)
     access = Access(tokens, limits or Limits())
     app.add_middleware(BodyLimit)
+    app.add_middleware(TokenFirst, access=access)
     _handle_errors(app)
 
     @app.get("/health")
     def health() -> dict[str, Any]:
-        return {"status": "ok", "pid": os.getpid(), "place": scheduler.executor.place}
+        """`scheduler`: whether the thread that moves runs along lives."""
+        place = scheduler.executor.place
+        return {"status": "ok", "pid": os.getpid(), "place": place, "scheduler": scheduler.is_moving}
 
     @app.get("/openapi.json", dependencies=access.view)
     def schema() -> dict[str, Any]:

@@ -36,6 +36,7 @@ REFUSED_FUNCTIONS = frozenset(
 )  # fmt: skip
 QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 CTE_NAME = re.compile(r"[A-Za-z_]\w*")
+INTERNAL = "SELECT view_name FROM duckdb_views() WHERE internal AND schema_name <> 'information_schema'"
 ONLY = "only one SELECT over the tables listed can be asked"
 Files = Mapping[str, Mapping[str, str]]  # table → run id → Parquet
 
@@ -44,6 +45,7 @@ def checked(text: str) -> set[str]:
     """The declared tables that a query names. Raises UserError for all but one SELECT without forbidden parts."""
     with _refusing(0), duckdb.connect(config={"threads": "1"}) as parser:
         row = parser.execute("SELECT json_serialize_sql(?)", [text]).fetchone()
+        internal = {name for (name,) in parser.execute(INTERNAL).fetchall()}
     try:
         tree = json.loads(row[0]) if row else {}
         nodes = list(_nodes(tree))
@@ -55,10 +57,18 @@ def checked(text: str) -> set[str]:
         raise UserError(FIELD, f"{why}.")
     if len(tree["statements"]) != 1:
         raise UserError(FIELD, f"{len(tree['statements'])} statements were given; {ONLY}.")
-    named = {entry["key"] for node in nodes for entry in (node.get("cte_map") or {}).get("map", [])}
+    named = _cte_names(nodes, internal)
+    return {table for node in nodes if (table := _table(node, named))}
+
+
+def _cte_names(nodes: list[dict[str, Any]], internal: set[str]) -> set[str]:
+    """What the query's WITHs name, in small letters. Raises UserError for a name that could reach something else."""
+    named = {entry["key"].lower() for node in nodes for entry in (node.get("cte_map") or {}).get("map", [])}
     if unusual := sorted(name for name in named if not CTE_NAME.fullmatch(name)):
         raise UserError(FIELD, f"{unusual[0][:60]!r} cannot name a WITH; use letters, digits and _.")
-    return {table for node in nodes if (table := _table(node, named))}
+    if taken := sorted(named & internal):
+        raise UserError(FIELD, f"{taken[0]!r} cannot name a WITH; a view of DuckDB's own has that name.")
+    return named
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -95,11 +105,11 @@ def _table(node: dict[str, Any], named: set[str]) -> str | None:
         raise UserError(
             FIELD, f"{name[:60]!r} is not one of the tables listed; leave catalog and schema out."
         )
-    if name in named and not node["schema_name"]:
+    if name.lower() in known_tables():
+        return str(name.lower())
+    if name.lower() in named and not node["schema_name"]:
         return None
-    if name.lower() not in known_tables():
-        raise UserError(FIELD, f"there is no table {name[:60]!r}; the list of tables names all.")
-    return str(name.lower())
+    raise UserError(FIELD, f"there is no table {name[:60]!r}; the list of tables names all.")
 
 
 def sandbox(tables: set[str], files: Files, small: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:

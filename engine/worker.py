@@ -22,12 +22,19 @@ from engine.errors import UserError
 from engine.executors import OUT_OF_SPACE
 from engine.run import Run, Stopped
 from engine.tools import JOBS
+from engine.worker_lock import hold
+
+REFUSED_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def main() -> int:
     if os.environ.get("CONCORDANCE_LEASH"):
         threading.Thread(target=_end_with_input, daemon=True).start()
-    runs = [_open(Path(argument)) for argument in sys.argv[1:]]
+    directories = [Path(argument) for argument in sys.argv[1:]]
+    locks = {} if os.environ.get("CONCORDANCE_LEASH") else {path: hold(path) for path in directories}
+    runs = [_open(path) for path in directories if locks.get(path, True)]
+    if not runs:
+        return 0
     study = JOBS[runs[0].study]
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -81,10 +88,11 @@ def _end(runs: list[Run], state: str, error: str | None) -> int:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """torch has an error of its own for a GPU only; on a processor it is a RuntimeError of the allocator."""
+    """torch has an error of its own for its GPU allocator only; others, of the processor's, CUDA or cuBLAS, tell by their text."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or any(text in str(error) for text in REFUSED_MEMORY)
 
 
 def _out_of_memory(run: Run) -> str:
@@ -92,7 +100,10 @@ def _out_of_memory(run: Run) -> str:
     import torch
 
     if run.device == "cuda":
-        free, whole = torch.cuda.mem_get_info()
+        try:
+            free, whole = torch.cuda.mem_get_info()
+        except RuntimeError:  # a GPU that others fill has no room even to be asked
+            free, whole = 0, 0
         size = float(min(whole, free + torch.cuda.memory_reserved()))
         size, what = memory.together(run.config, size, memory.GPU)
     else:

@@ -1,12 +1,16 @@
 """Roles in the app: who may only look finds launching off with a reason; who must sign in sees nothing before."""
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from streamlit.testing.v1 import AppTest
+from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from app.sign_in import role_of
+from engine.cli import _host_flags
 from engine.client import Client, EngineError, connect
 from tests.app.causal_tables import engine_on
 from tests.app.pages import HOME, labels, open_page, text_of
@@ -66,6 +70,38 @@ def test_a_visitor_sees_nothing_before_signing_in(engine: Client) -> None:
     page.run()
     assert not page.exception
     assert labels(page) == ["Sign in"] and text_of(page).strip() == "Concordance"
+
+
+@pytest.mark.parametrize(
+    ("redirect", "names"),
+    [
+        ("https://Lab.example:8443/oauth2callback", ["127.0.0.1", "localhost", "lab.example"]),
+        ("", []),
+    ],
+)
+def test_with_sign_in_the_app_answers_to_the_host_of_its_redirect_address(
+    tmp_path: Path, redirect: str, names: list[str]
+) -> None:
+    secrets = tmp_path / "secrets.toml"
+    secrets.write_text(f'[auth]\nredirect_uri = "{redirect}"\n' if redirect else "")
+    assert _host_flags(secrets) == [f"--server.allowedHosts={name}" for name in names]
+    secrets.write_text("[auth")
+    with pytest.raises(typer.Exit):
+        _host_flags(secrets)
+
+
+def test_without_sign_in_the_app_answers_to_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = tomllib.loads((HOME.parent / ".streamlit" / "config.toml").read_text())["server"]["allowedHosts"]
+    monkeypatch.setattr("streamlit.config.get_option", {"server.allowedHosts": given}.get)
+    assert is_host_allowed("127.0.0.1:8501") and is_host_allowed("localhost:8501")
+    for host in (
+        "evil.example:8501",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:8501",
+        "0.0.0.0",
+        None,
+    ):
+        assert not is_host_allowed(host)
 
 
 def test_sql_page_answers_a_link_and_offers_examples(engine: Client) -> None:

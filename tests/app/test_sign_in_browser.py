@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from oidc_provider_mock import User, run_server_in_thread
 from playwright.sync_api import Page, expect
@@ -55,6 +56,23 @@ def sign_out(page: Page) -> None:
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("button", name="End session").click()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_a_page_of_another_name_gets_no_session(address: str, port: int) -> None:
+    """What a page does whose name was pointed at this machine (DNS rebinding)."""
+
+    def opened(host: str) -> int:
+        handshake = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        handshake |= {
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+            "Host": host,
+            "Origin": f"http://{host}",
+        }
+        with httpx.stream("GET", f"{address}/_stcore/stream", headers=handshake, trust_env=False) as answer:
+            return answer.status_code
+
+    assert opened(f"127.0.0.1:{port}") == opened(f"localhost:{port}") == 101
+    assert opened(f"evil.example:{port}") == 403
 
 
 def test_a_visitor_sees_one_button_and_no_page(address: str, page: Page) -> None:

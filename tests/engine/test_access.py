@@ -1,5 +1,6 @@
 """Roles and limits: what each route asks of its caller, read from the OpenAPI document and tried on the whole API."""
 
+import asyncio
 import stat
 import threading
 from collections.abc import Iterator
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
-from engine.access import read_tokens
+from engine.access import Access, read_tokens
 from engine.limits import BODIES, MEGABYTE, MOST_BODY, Limits
 from engine.server import create_app
 
@@ -70,6 +72,21 @@ def test_tokens_are_private_and_differ(home: Path) -> None:
     assert len(set(found.values())) == 2 and min(map(len, found.values())) > 40
     for file in ("token", "token-view"):
         assert stat.S_IMODE((home / file).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("cut", ["", "\n", "abc\n"])
+def test_an_empty_or_cut_token_file_is_made_anew(tmp_path: Path, cut: str) -> None:
+    for file in ("token", "token-view"):
+        (tmp_path / file).write_text(cut)
+    found = read_tokens(tmp_path)
+    assert len(set(found.values())) == 2 and min(map(len, found.values())) > 40
+    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+    assert read_tokens(tmp_path) == found
+
+
+def test_an_empty_token_has_no_role() -> None:
+    access = Access({"launch": "", "view": "v"}, Limits())
+    assert access.role_of("") is None and access.role_of("v") == "view"
 
 
 def test_every_route_declares_a_role(api: TestClient) -> None:
@@ -154,6 +171,26 @@ def test_live_answers_at_once_are_counted_and_given_back(
         go_on.set()
         first.join()
     assert ask() == 200
+
+
+@pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer"}])
+def test_without_a_token_nothing_of_a_body_is_read(api: TestClient, header: dict[str, str]) -> None:
+    async def call() -> list[Message]:
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            raise AssertionError("the body was asked for")
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        headers = [(name.lower().encode(), value.encode()) for name, value in header.items()]
+        scope = {"type": "http", "method": "POST", "path": "/figures", "query_string": b"format=svg"}
+        await api.app({**scope, "headers": headers}, receive, send)
+        return sent
+
+    start, body = asyncio.run(call())
+    assert start["status"] == 401 and b"token: " in body["body"]
 
 
 def test_a_body_that_is_too_large_is_refused_on_every_route(api: TestClient, tokens: dict) -> None:

@@ -26,6 +26,43 @@ def test_an_unreviewed_vulnerability_is_named_with_its_fix() -> None:
     assert "2 of 3 packages" in sentence
 
 
+@pytest.mark.parametrize("answers", [False, True])
+@pytest.mark.parametrize(("offline", "status"), [(None, 1), ("", 1), ("1", 0)])
+def test_an_audit_that_looked_at_nothing_fails_unless_that_is_expected(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answers: bool,
+    offline: str | None,
+    status: int,
+) -> None:
+    monkeypatch.setitem(AUDIT["main"].__globals__, "reachable", lambda: answers)
+    monkeypatch.setitem(AUDIT["main"].__globals__, "report_on", lambda pins: None)
+    monkeypatch.delenv("AUDIT_OFFLINE", raising=False)
+    if offline is not None:
+        monkeypatch.setenv("AUDIT_OFFLINE", offline)
+    with pytest.raises(SystemExit) as ended:
+        AUDIT["main"]()
+    assert int(ended.value.code or 0) == status
+    assert "NOTHING WAS AUDITED" in capsys.readouterr().out
+
+
+def test_every_file_of_pins_is_audited(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def report(pins: Path) -> dict | None:
+        found = {"cuda-py311.txt": [WEAK], "cpu-py311.txt": None}.get(pins.name, [SOUND])
+        return found and {"dependencies": found}
+
+    monkeypatch.setitem(AUDIT["main"].__globals__, "reachable", lambda: True)
+    monkeypatch.setitem(AUDIT["main"].__globals__, "report_on", report)
+    monkeypatch.setenv("AUDIT_OFFLINE", "1")
+    with pytest.raises(SystemExit) as ended:
+        AUDIT["main"]()
+    said = capsys.readouterr().out
+    assert ended.value.code and "a 1: PYSEC-1" in said and "NOT AUDITED: cpu-py311.txt" in said
+    assert "audit of llada-py311.txt: 1 of 1" in said and "audit of offline-packages.txt" in said
+
+
 def test_every_reviewed_line_gives_a_reason() -> None:
     assert AUDIT["reviewed"]("# comment\n\nCVE-1  not reached here\n") == {"CVE-1": "not reached here"}
     with pytest.raises(SystemExit, match="CVE-2"):

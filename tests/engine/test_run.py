@@ -7,7 +7,7 @@ import torch
 
 from data.files import atomic_folder, write_json
 from engine.events import read_events, thin
-from engine.run import Run, damaged_files, metrics_table, write_manifest
+from engine.run import LOG_DAMAGED, Run, damaged_files, metrics_table, write_manifest
 
 
 @pytest.fixture
@@ -52,6 +52,20 @@ def test_a_study_that_trains_on_the_processor_resumes_there_beside_a_gpu(run: Ru
     assert restored is not None and restored[1]["w"].device.type == "cpu"
 
 
+@pytest.mark.parametrize("damage", ["none", "truncate", "flip"])
+def test_a_log_damaged_before_the_checkpoint_is_told_of(run: Run, damage: str) -> None:
+    run.log(1, seed=0, loss=2.0)
+    run.checkpoint(10, {"w": torch.ones(1)}, {"position": 3})
+    path = run.directory / "events.jsonl"
+    content = path.read_text()
+    if damage != "none":
+        path.write_text(content[:-150] if damage == "truncate" else content.replace("2.0", "6.0"))
+    restored = Run(run.directory, None).restore()
+    assert restored is not None and restored[2] == {"position": 3}
+    texts = [row.get("text") for row in read_events(path, 0)[0]]
+    assert (LOG_DAMAGED in texts) == (damage != "none")
+
+
 def test_no_checkpoint_is_none(run: Run) -> None:
     assert run.restore() is None
 
@@ -79,11 +93,25 @@ def test_events_are_read_by_cursor_and_a_torn_line_waits(run: Run) -> None:
     rows, cursor = read_events(path, 0)
     assert [row["loss"] for row in rows] == [2.0]
     with path.open("a") as file:
-        file.write('{"kind": "log", "st')
+        file.write('{"t": 1, "kind": "message", "te')
     assert read_events(path, cursor) == ([], cursor)
     with path.open("a") as file:
-        file.write('ep": 2}\n')
-    assert read_events(path, cursor)[0] == [{"kind": "log", "step": 2}]
+        file.write('xt": "a"}\n')
+    assert read_events(path, cursor)[0] == [{"t": 1, "kind": "message", "text": "a"}]
+
+
+def test_lines_with_a_bit_turned_in_a_key_are_left_out(run: Run) -> None:
+    run.log(1, seed=0, loss=2.0)
+    run.progress(1, 2, "training")
+    run.end("done")
+    path = run.directory / "events.jsonl"
+    whole = path.read_text()
+    for key in ("t", "kind", "step", "seed", "eta_s", "state"):
+        path.write_text(whole.replace(f'"{key}":', f'"{key[:-1]}~":') + "[]\n3\n")
+        rows = read_events(path, 0)[0]
+        assert len(rows) < 3
+        assert thin(rows, 10) == rows
+        metrics_table(run.directory)
 
 
 def test_thinning_keeps_the_last_point_of_each_seed() -> None:

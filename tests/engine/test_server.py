@@ -1,15 +1,26 @@
+import base64
 import json
 import os
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from engine.client import Client, EngineError
+from engine.errors import UserError
+from engine.figures import FigureServer
 from tests.conftest import TINY_WORLD
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 def test_every_call_but_health_needs_the_token(engine: Client) -> None:
@@ -101,6 +112,86 @@ def test_figure_export_is_real_svg_pdf_png(engine: Client) -> None:
         engine.export_figure(figure, "exe")
     with pytest.raises(EngineError, match="figure"):
         engine.export_figure("not json", "svg")
+
+
+@pytest.fixture
+def outside() -> Iterator[tuple[str, list[str]]]:
+    """The address of a server on this machine that gives a picture, and the paths it was asked for."""
+    asked: list[str] = []
+
+    class Picture(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Type", "image/png")
+            self.end_headers()
+            self.wfile.write(PIXEL)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing on stderr."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Picture) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def pictured(source: str) -> dict[str, Any]:
+    place = {"x": 0, "y": 1, "sizex": 1, "sizey": 1, "xref": "paper", "yref": "paper"}
+    return {"data": [], "layout": {"images": [{"source": source, **place}]}}
+
+
+def test_a_figure_that_names_an_address_is_refused(engine: Client, outside: tuple[str, list[str]]) -> None:
+    address, asked = outside
+    trace = {"type": "choropleth", "locations": ["a"], "z": [1], "geojson": f"{address}/g.json"}
+    drawn = {"sources": {"a": {"type": "raster", "tiles": [f"{address}/{{z}}"]}}, "layers": []}
+    refused = {
+        "source": [
+            pictured(f"{address}/x.png"),
+            pictured("file:///etc/hostname"),
+            pictured(" data:image/png,"),
+        ],
+        "geojson": [
+            {"data": [trace]},
+            {"data": [], "layout": {"template": {"data": {"choropleth": [trace]}}}},
+        ],
+        "style": [{"data": [{"type": "scattermap"}], "layout": {"map": {"style": f"{address}/s.json"}}}],
+        "tiles": [{"data": [], "layout": {"map": {"style": drawn}}}],
+        "topojsonURL": [{"data": [], "config": {"topojsonURL": address}}],
+    }
+    for key, figures in refused.items():
+        for figure in figures:
+            with pytest.raises(EngineError, match=f"^figure: its {key} names an address") as caught:
+                engine.export_figure(json.dumps(figure), "svg")
+            assert caught.value.status == 422 and caught.value.message.endswith(".")
+    assert asked == []
+
+
+def test_the_browser_that_renders_fetches_nothing(
+    tmp_path: Path, outside: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, asked = outside
+    (tmp_path / "x.png").write_bytes(PIXEL)
+    brought = pictured("data:image/png;base64," + base64.b64encode(PIXEL).decode())
+    style = f"background-image:url({address}/span.png)"
+    text = {
+        "data": [],
+        "layout": {"title": {"text": f'<span style="{style}">A title</span>', "font": {"style": "italic"}}},
+    }
+    figures = FigureServer()
+    try:
+        assert b"data:image/png" in figures.render(json.dumps(brought).encode(), "svg", 300, 200)
+        assert b"A title" in figures.render(json.dumps(text).encode(), "svg", 300, 200)
+        monkeypatch.setattr("engine.figures.FETCHED", frozenset())
+        for source in (f"{address}/x.png", (tmp_path / "x.png").as_uri()):
+            drawn = figures.render(json.dumps(pictured(source)).encode(), "svg", 300, 200)
+            assert b"data:image" not in drawn
+        for undrawable in ({}, {"data": "x"}, {"data": [], "layout": []}):
+            with pytest.raises(UserError, match="plotly cannot draw it"):
+                figures.render(json.dumps(undrawable).encode(), "svg", 300, 200)
+    finally:
+        figures.close()
+    assert asked == []
 
 
 def test_studies_describe_their_config(engine: Client) -> None:

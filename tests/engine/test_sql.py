@@ -16,6 +16,7 @@ import pytest
 from engine.client import Client, EngineError
 from engine.errors import UserError
 from engine.sql_sandbox import answer, checked, sandbox
+from engine.tables import RUN_TABLES
 from tests.conftest import TINY_WORLD
 
 RUN = "aaaaaaaaaaa1"
@@ -87,6 +88,11 @@ INSIDE = [
     "SELECT * FROM duckdb_tables",
     "SELECT * FROM sqlite_master",
     "SELECT * FROM information_schema.tables",
+    "SELECT b.sql FROM runs, (WITH duckdb_views AS (SELECT 1) SELECT 1) a, duckdb_views b",
+    "SELECT * FROM (WITH DuckDB_Tables AS (SELECT 1) FROM DuckDB_Tables) a, duckdb_tables",
+    "WITH sqlite_master AS (SELECT * FROM sqlite_master) SELECT * FROM sqlite_master",
+    "SELECT (WITH pragma_database_list AS (SELECT 1) SELECT 1), path FROM pragma_database_list",
+    "WITH RECURSIVE pg_class AS (SELECT 1 UNION ALL FROM pg_class) FROM pg_class",
     "SELECT * FROM system.information_schema.columns",
     "SELECT * FROM pg_catalog.pg_class",
     "SHOW ALL TABLES",
@@ -107,11 +113,10 @@ def files(tmp_path: Path) -> dict[str, dict[str, str]]:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "secret.parquet")
     (tmp_path / "secret.csv").write_text("a\n1\n")
     duckdb.connect(str(tmp_path / "store.duckdb")).close()
-    table = tmp_path / "runs" / RUN / "tables" / "axes.parquet"
+    table = tmp_path / "runs" / RUN / "tables" / "saes.parquet"
     table.parent.mkdir(parents=True)
-    columns = {"seed": [0, 1], "unit": ["a", "b"]}
-    pq.write_table(pa.table(columns), table)
-    return {"axes": {RUN: str(table)}}
+    pq.write_table(pa.table({name: pa.nulls(2, kind) for name, kind in RUN_TABLES["saes"].items()}), table)
+    return {"saes": {RUN: str(table)}}
 
 
 @pytest.mark.parametrize("statement", [*WRITES, *FILES, *INSIDE])
@@ -143,6 +148,14 @@ def test_the_sandbox_cannot_be_unlocked(files: dict[str, dict[str, str]]) -> Non
         for setting in ("enable_external_access = true", "memory_limit = '900GB'", "allowed_paths = ['/']"):
             with pytest.raises(duckdb.Error, match=r"locked|Cannot"):
                 connection.execute(f"SET {setting}")
+
+
+def test_a_name_of_a_with_is_its_own_and_a_table_stays_a_table(files: dict[str, dict[str, str]]) -> None:
+    inside = "SELECT count(*) AS n, max(x) AS x FROM saes, (WITH saes AS (SELECT 7 AS x) FROM saes)"
+    _, (rows,), _ = answer(inside, 10, 10, files, {})
+    assert rows.to_pylist() == [{"n": 2, "x": 7}]
+    assert answer("WITH Mine AS (SELECT 1 AS x) FROM mine", 10, 10, {}, {})[1][0].to_pylist() == [{"x": 1}]
+    assert answer("WITH tables AS (SELECT 1 AS x) FROM tables", 10, 10, {}, {})[1][0].num_rows == 1
 
 
 ENDLESS = [

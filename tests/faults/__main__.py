@@ -16,7 +16,7 @@ from pathlib import Path
 from data.files import read_json, write_json
 from tests.faults.damage import damage
 from tests.faults.kills import kills, reference
-from tests.faults.pressure import full_disk, stopped_clock
+from tests.faults.pressure import full_disk, full_disk_at_the_end, stopped_clock
 
 PARTS = ("kills", "damage", "disk", "clock")
 
@@ -47,6 +47,7 @@ def main() -> None:
             say(f"damage: {damage(folder, expected, options.seed, say)} cases survived")
         if "disk" in parts:
             say(f"full disk: {full_disk(folder, expected)}; then resumed to the same bytes")
+            say(f"full disk at a run's end: taken in {full_disk_at_the_end(folder, expected)}")
         if "clock" in parts:
             say(f"stopped clock: {stopped_clock(folder, expected)}")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from data.files import read_json
 from tests.faults.stage import LAUNCHES, Launch, Stage, patiently, until
 
-DISK_MB = 96
+DISK_MB, LOG_ROOM = 96, 400_000
 VICTIM: Launch = LAUNCHES[0]
 
 
@@ -54,6 +54,33 @@ def full_disk(folder: Path, expected: dict[str, dict[str, str]]) -> str:
         stage.finish()
         assert stage.problems() == [] and stage.manifests()[run] == expected[run]
     return said
+
+
+def full_disk_at_the_end(folder: Path, expected: dict[str, dict[str, str]]) -> str:
+    """The disk is full when the engine takes in a finished run: first to the last byte, then but for what a log needs.
+
+    The same engine must take it in once there is room. How long that took.
+    """
+    with small_disk(folder / "finishing") as home, Stage(home) as stage:
+        (run,) = stage.launch((VICTIM,))
+        events, engine = home / "runs" / run / "events.jsonl", stage.engine_pid()
+        until(lambda: list((home / "runs" / run).glob("checkpoints/step-*")), "it checkpoints")
+        os.kill(engine, signal.SIGSTOP)
+        until(lambda: '"state": "done"' in events.read_text(), "the worker is done", 120)
+        filler = fill(home)
+        os.kill(engine, signal.SIGCONT)
+        for room in (0, LOG_ROOM):
+            os.truncate(filler, filler.stat().st_size - room)
+            time.sleep(4)
+            said = patiently(stage.states)[run]
+            assert said == "running", said
+        filler.unlink()
+        start = time.monotonic()
+        until(lambda: stage.states()[run] == "done", "it is taken in")
+        took = time.monotonic() - start
+        assert stage.engine_pid() == engine and patiently(stage.problems) == []
+        assert stage.manifests()[run] == expected[run]
+    return f"{took:.1f} s after there was room"
 
 
 def stopped_clock(folder: Path, expected: dict[str, dict[str, str]]) -> str:

@@ -43,7 +43,10 @@ def test_files_become_a_run(engine: Client, tmp_path: Path) -> None:
     ]
     told = CliRunner().invoke(app, ["import-generations", *files, "--wait"])
     assert told.exit_code == 0, told.output
-    assert "4 generations, countdown (d1 JSON); exact 50.0 %, junk (as the file says, else rep-3 above 0.3) 25.0 %" in told.output
+    assert (
+        "4 generations, countdown (d1 JSON); exact 50.0 %, junk (as the file says, else rep-3 above 0.3) 25.0 %"
+        in told.output
+    )
     (run,) = [run for run in engine.runs("sapo") if run["config"]["imported"]]
     assert run["state"] == "done" and run["seeds"] == [0, 1]
     assert engine.table(run["id"], "sapo_arms")["exact"].to_pylist() == [0.5, 0.0]
@@ -54,7 +57,10 @@ def test_real_generations_of_an_8b_model_become_a_run(engine: Client) -> None:
     files = [*map(str, REAL_D1), str(DATA / "llada_sample_process.txt")]
     told = CliRunner().invoke(app, ["import-generations", *files, "--wait"])
     assert told.exit_code == 0, told.output
-    assert "256 generations, countdown (d1 JSON); exact 21.1 %, junk (as the file says, else rep-3 above 0.3) 0.0 %" in told.output
+    assert (
+        "256 generations, countdown (d1 JSON); exact 21.1 %, junk (as the file says, else rep-3 above 0.3) 0.0 %"
+        in told.output
+    )
     run = next(run["id"] for run in engine.runs("sapo") if "d1_countdown_128" in run["config"]["imported"])
     arms = engine.table(run, "sapo_arms").sort_by("seed").to_pylist()
     assert [(row["n"], row["exact"], row["junk"]) for row in arms] == [(256, 54 / 256, 0.0), (1, None, 0.0)]
