@@ -330,7 +330,8 @@ def test_a_bundle_holds_what_the_run_reads_and_what_was_made_of_these(tmp_path: 
             "preset": None,
         }
         write_json(folder / "config.json", record)
-        write_json(folder / "state.json", {"state": state, "group": None, "created": 0.0, "queued": 0.0})
+        times = {"created": 0.0, "queued": 0.0, "started": None, "finished": None}
+        write_json(folder / "state.json", {"state": state, "group": None, "error": None, **times})
 
     base, reader, other = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"
     put(base, "sr2", {})
