@@ -18,5 +18,5 @@ def until_idle(page: Page) -> None:
 
 
 def error_of(message: ConsoleMessage) -> list[str]:
-    """The text of an error of the console; nothing for other messages."""
-    return [message.text] if message.type == "error" else []
+    """The text of an error of the console and where it arose; nothing for other messages."""
+    return [f"{message.text} ({message.location['url']})"] if message.type == "error" else []
