@@ -11,6 +11,7 @@ from analyses.feature_text import visible
 from analyses.sr2_frames import MAZE_SIGNS, cell_name
 from app.causal_parts import forget_unless, seed_choice
 from app.connection import client
+from app.denoising_parts import why_no_policy
 from app.denoising_player import Trajectory
 from app.refinement_parts import n_blocks, puzzle_of
 from app.study_runs import Run
@@ -59,7 +60,7 @@ def _move() -> None:
 def token_features(run: Run, shown: Trajectory) -> None:
     """Active features of a token of the rollout the page shows, at any of its denoising steps."""
     config = run["config"]
-    if not shown.steps or config["imported"] or config["policy"] != "small":
+    if not shown.steps or why_no_policy(run):
         return
     hook_point = f"blocks.{int(config['layers']) - 1}.hook_out"
     _section(run, "residual stream", "token", hook_point, int(config["width"]), partial(_token, shown))

@@ -11,11 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 
 from engine import client as engine_client
 from tests.app.browsing import until_idle
-from tests.app.walk import PATIENCE, visiting
+from tests.app.walk import visiting
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = r"""\documentclass{article}
@@ -59,7 +59,7 @@ def launch_own(page: Page, address: str, text: Path) -> str:
 
 
 def figure(page: Page, folder: Path) -> None:
-    """Save the first picture as PDF, set it in a document, and see that its fonts are embedded."""
+    """Save the first picture of a page as figure.pdf."""
     with page.expect_download() as waiting:
         page.get_by_role("button", name="PDF").first.click()
     waiting.value.save_as(folder / "figure.pdf")
@@ -80,7 +80,6 @@ def main() -> None:
         folder = Path(name)
         text = folder / "mine.txt"
         text.write_text("\n".join(path.read_text() for path in sorted(ROOT.glob("**/docs/*.md"))))
-        expect.set_options(timeout=PATIENCE * 1000)
         clock = Clock()
         page.goto(address)
         until_idle(page)
