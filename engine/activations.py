@@ -175,7 +175,7 @@ def _is_whole(folder: Path) -> bool:
         return all(
             (folder / shard["file"]).stat().st_size > shard["rows"] * width for shard in manifest["shards"]
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError, LookupError, TypeError):
         return False
 
 

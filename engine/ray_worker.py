@@ -140,7 +140,7 @@ class NodeWorker:
         rows, cursor = read_events(self._directories[0] / "events.jsonl", cursor)
         for row in rows:
             if row["kind"] == "state" and row["state"] == "running":
-                mine = (row["pid"], row.get("host")) == (self._child.pid, socket.gethostname())
+                mine = (row.get("pid"), row.get("host")) == (self._child.pid, socket.gethostname())
                 if self._announced and not mine:
                     self._child.kill()
                 self._announced = self._announced or mine

@@ -191,7 +191,7 @@ def test_same_fingerprint_is_reused_and_any_change_is_not(home: Path, corpus: Pa
     assert len(names) == 5 and first.folder.name in names
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "no manifest"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "no manifest", "a turned key", "a list"])
 def test_damaged_activations_are_collected_again(home: Path, corpus: Path, damage: str) -> None:
     found = open_activations(make_run(home, config_of(corpus)))
     before = hashes(found)
@@ -200,8 +200,12 @@ def test_damaged_activations_are_collected_again(home: Path, corpus: Path, damag
         shard.unlink()
     elif damage == "truncated":
         os.truncate(shard, 1_000)
-    else:
+    elif damage == "no manifest":
         (found.folder / "manifest.json").unlink()
+    else:
+        kept = read_json(found.folder / "manifest.json")
+        kept["e_in"] = kept.pop("d_in")
+        write_json(found.folder / "manifest.json", [] if damage == "a list" else kept)
     run = make_run(home, config_of(corpus), number=1)
     assert hashes(open_activations(run)) == before
     assert "are damaged" in messages(run)
