@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 from engine.client import Client
 from tests.app.pages import HOME, PAGES, figures, labels, open_page, text_of
 from tests.conftest import TINY_WORLD
+from tests.engine.test_ray import eventually
 
 LONG = {**TINY_WORLD, "n_steps": 500_000, "world_seed": 7}
 BROKEN = {**TINY_WORLD, "batch_size": 1_000_000}
@@ -265,8 +265,8 @@ class TestOneSeed:
 class TestRunning:
     def test_pages_show_progress_and_cancel_works(self, engine: Client) -> None:
         run = engine.submit("sae_consistency", LONG, [0, 1])["id"]
-        while not any(row["kind"] == "log" for row in engine.events(run)["rows"]):
-            time.sleep(0.2)
+        eventually(lambda: (engine.run(run)["progress"] or {}).get("stage") == "training", "it trains", 60)
+        eventually(lambda: any(row["kind"] == "log" for row in engine.events(run)["rows"]), "it logs", 60)
         page = open_page("consistency", runs=run)
         assert "Training" in page.get("progress")[0].proto.text
         assert figures(page)
