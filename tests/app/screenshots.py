@@ -20,7 +20,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def pages(saes: str, graph: str) -> dict[str, tuple[str, int, int]]:
     """Address, width and height in pixels of every picture, by the name of its file."""
     return {
-        "consistency": (f"consistency?runs={saes}", 1400, 1160),
+        "consistency": (f"consistency?runs={saes}", 1400, 1300),
         "features": (f"features?runs={saes}&text=president&order=Stability", 1500, 1250),
         "causal_graph": (f"causal-graph?run={graph}&overlay=Difference", 1400, 1000),
     }
