@@ -3,6 +3,7 @@
 Colours: Okabe & Ito (2008) for groups, cividis for amounts; both survive colour-blindness and grey print.
 """
 
+import base64
 import html
 import textwrap
 from collections.abc import Callable, Sequence
@@ -228,6 +229,18 @@ def log_steps(steps: Sequence[int]) -> tuple[Callable[[Any], np.ndarray], dict[s
         "range": [np.log10(zero) - 0.1, np.log10(last) + 0.1],
     }
     return lambda values: np.where(np.asarray(values) > 0, np.asarray(values, dtype=float), zero), axis
+
+
+def webgl_traces(spec: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
+    """The WebGL traces of plotly JSON, each with its number of points (`x` is a list, or base64 with its type)."""
+    found = []
+    for trace in spec["data"]:
+        if trace.get("type") == "scattergl":
+            x = trace.get("x", ())
+            coded = isinstance(x, dict)
+            size = len(base64.b64decode(x["bdata"])) // np.dtype(x["dtype"]).itemsize if coded else len(x)
+            found.append((trace, size))
+    return found
 
 
 def to_csv(frame: Any) -> bytes:

@@ -1,18 +1,16 @@
 """A study's claims, kept figures and their provenance as one HTML file that opens without a network."""
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
-from analyses.figures import PLOTLY_CONFIG
+from analyses.figures import PLOTLY_CONFIG, webgl_traces
 from analyses.sae_frames import claims_table
 
 STYLE = """
@@ -104,22 +102,14 @@ def _without_webgl(figure: go.Figure) -> tuple[go.Figure, str]:
     plotly's WebGL traces compile functions from text, which `POLICY` forbids.
     """
     spec = figure.to_plotly_json()
-    traces = [trace for trace in spec["data"] if trace["type"] == "scattergl"]
-    sizes = [_length(trace.get("x", ())) for trace in traces]
-    total = sum(sizes)
-    for trace, size in zip(traces, sizes, strict=True):
+    traces = webgl_traces(spec)
+    total = sum(size for _, size in traces)
+    for trace, size in traces:
         trace["type"] = "scatter"
         if total > MOST_POINTS:
             trace.setdefault("marker", {})["maxdisplayed"] = max(1, MOST_POINTS * size // total)
     words = f" At most {MOST_POINTS:,} of its {total:,} points are drawn at once; zoom in for the others."
     return go.Figure(spec, skip_invalid=True), words if total > MOST_POINTS else ""
-
-
-def _length(values: Any) -> int:
-    """Number of values of a plotly array, a list or base64 with its type."""
-    if isinstance(values, dict):
-        return len(base64.b64decode(values["bdata"])) // np.dtype(values["dtype"]).itemsize
-    return len(values)
 
 
 def _runs(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -2,12 +2,15 @@
 
 import json
 import threading
+from contextlib import suppress
 from typing import Any
 
+from analyses.figures import webgl_traces
 from engine.errors import UserError
 from engine.plain_text import one_line
 
 FORMATS = ("svg", "pdf", "png")
+VECTOR_POINTS = 10_000
 MAX_BYTES = 32 * 1024 * 1024
 FETCHED = frozenset(
     {
@@ -46,6 +49,8 @@ class FigureServer:
             spec = json.loads(figure, object_hook=_closed)
         except ValueError:
             raise UserError("figure", "it is not plotly JSON; send Figure.to_json().") from None
+        with suppress(AttributeError, TypeError, LookupError, ValueError):  # plotly tells what is wrong
+            _draw_in_vectors(spec)
         with self._rendering:
             return self._render(spec, format, width, height)
 
@@ -72,6 +77,14 @@ class FigureServer:
             import kaleido
 
             kaleido.stop_sync_server(silence_warnings=True)
+
+
+def _draw_in_vectors(spec: dict[str, Any]) -> None:
+    """Turn a figure's WebGL traces, a picture of pixels in the file, into vectors up to the size where that is the faster."""
+    traces = webgl_traces(spec)
+    if sum(size for _, size in traces) <= VECTOR_POINTS:
+        for trace, _ in traces:
+            trace["type"] = "scatter"
 
 
 def _closed(part: dict[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import plotly.graph_objects as go
 import pytest
 
 from engine.client import Client, EngineError
 from engine.errors import UserError
-from engine.figures import FigureServer
+from engine.figures import VECTOR_POINTS, FigureServer
 from tests.conftest import TINY_WORLD
 
 PIXEL = base64.b64decode(
@@ -139,6 +141,14 @@ def outside() -> Iterator[tuple[str, list[str]]]:
 def pictured(source: str) -> dict[str, Any]:
     place = {"x": 0, "y": 1, "sizex": 1, "sizey": 1, "xref": "paper", "yref": "paper"}
     return {"data": [], "layout": {"images": [{"source": source, **place}]}}
+
+
+def test_a_map_is_drawn_in_vectors_unless_that_is_slower(engine: Client) -> None:
+    for n, pixels in ((100, False), (VECTOR_POINTS + 1, True)):
+        figure = go.Figure(go.Scattergl(x=np.arange(n), y=np.arange(n), mode="markers"))
+        drawn = engine.export_figure(figure.to_json(), "svg")
+        assert (b"data:image/png" in drawn) is pixels
+        assert (drawn.count(b'class="point"') == n) is not pixels
 
 
 def test_a_figure_that_names_an_address_is_refused(engine: Client, outside: tuple[str, list[str]]) -> None:
