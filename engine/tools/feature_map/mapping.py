@@ -55,6 +55,6 @@ def _positions(run: Run, rows: np.ndarray, config: Config, seed: int) -> np.ndar
 
 def report(run: Run, done: int, total: int, stage: str) -> None:
     """Show progress of a stage. Raises Stopped once the run should stop."""
+    run.progress(done, total, stage)
     if run.should_stop:
         raise Stopped
-    run.progress(done, total, stage)
