@@ -1,8 +1,10 @@
-"""A real engine with a state folder of its own."""
+"""A real engine with a state folder of its own; waiting for what another process does."""
 
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,6 +20,15 @@ TINY_WORLD = {
     "source": "synthetic", "d_in": 8, "n_true_features": 12, "true_sparsity": 2, "n_samples": 2000,
     "d_sae": 12, "k": 2, "n_steps": 60, "batch_size": 128, "checkpoint_every": 20, "n_match_points": 4,
 }  # fmt: skip
+
+
+def eventually(check: Callable[[], Any], what: str, seconds: float = 300) -> Any:
+    """What `check` returns once it is true; fails with `what` after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,7 +48,7 @@ def engine() -> Iterator[engine_client.Client]:
             yield engine_client.connect(start=False)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(120)
             if before is None:
                 del os.environ["CONCORDANCE_HOME"]
             else:

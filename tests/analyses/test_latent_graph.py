@@ -1,6 +1,5 @@
 """The graph over latents: its frames, its layout and its picture."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -174,17 +173,14 @@ class TestFigure:
         nodes = next(trace for trace in figure.data if trace.customdata is not None)
         assert [name for name, _ in nodes.customdata] == list(NODES["name"]) == list(nodes.text)
 
-    def test_a_hundred_nodes_are_drawn_fast_in_few_traces(self) -> None:
+    def test_a_hundred_nodes_are_drawn_in_few_traces(self) -> None:
         rng = np.random.default_rng(0)
         nodes = pd.DataFrame(
             [(f"{m}{i}", m) for m in "abcd" for i in range(25)], columns=["name", "modality"]
         )
         pairs = {(a, b) for a, b in rng.choice(list(nodes["name"]), size=(400, 2)) if a != b}
         found = links(*pairs).assign(share=rng.uniform(0.1, 1, len(pairs)))
-        started = time.perf_counter()
         figure = graph_figure(nodes, overlay(found, list(pairs)[::2]), title="")
-        figure.to_json()
-        assert time.perf_counter() - started < 2  # a loaded machine; on a quiet core some 60 ms
         assert len(figure.data) < 40
 
 

@@ -81,7 +81,7 @@ def engine_on(home: Path) -> Iterator[Client]:
         yield engine_client.connect(start=False)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
         if before is None:
             del os.environ["CONCORDANCE_HOME"]
         else:

@@ -37,7 +37,7 @@ PAGES = {
 
 
 def open_page(name: str, **query: str) -> AppTest:
-    page = AppTest.from_file(str(HOME), default_timeout=60)
+    page = AppTest.from_file(str(HOME), default_timeout=180)
     if "_" in name:
         page.run()  # the address differs from the file's name, which the navigation tells
     for key, value in query.items():

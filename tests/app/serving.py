@@ -27,5 +27,5 @@ def served(port: int, **environment: str) -> Iterator[str]:
         yield address
     finally:
         up.send_signal(signal.SIGINT)
-        ended = up.wait(30)
+        ended = up.wait(120)
     assert ended == 0

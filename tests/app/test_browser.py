@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from engine import client as engine_client
+from tests.app.browsing import until_idle
 
 TOUR_SECONDS = 900
 
@@ -75,6 +76,7 @@ def test_click_on_a_point_of_the_sweep_opens_its_pairs(address: str, page: Page)
     expect(page.locator(".js-plotly-plot .heatmaplayer .hm")).to_have_count(0)
     point = page.get_by_role("figure", name=re.compile("against Active features")).locator(".point").first
     expect(point).to_be_visible()
+    until_idle(page)
     point.scroll_into_view_if_needed()
     box = point.bounding_box()
     assert box

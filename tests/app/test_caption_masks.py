@@ -225,10 +225,12 @@ class TestStates:
         while not any(row["kind"] == "checkpoint" and row["step"] >= 3 for row in engine.events(run)["rows"]):
             assert engine.run(run)["state"] in ("queued", "running")
             time.sleep(0.05)
+        worker = read_json(home / "runs" / run / "state.json")["pid"]
+        os.kill(worker, signal.SIGSTOP)  # so that it cannot end while the page opens
         page = open_page("caption_masks", run=run)
         assert page.get("progress") and "one arm after the other" in text_of(page)
         assert any("Captioning loss" in str(one) for one in figures(page))
-        os.kill(read_json(home / "runs" / run / "state.json")["pid"], signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
         assert engine.wait(run)["state"] == "interrupted"
         page = open_page("caption_masks", run=run)
         assert not page.metric and "interrupted" in text_of(page)

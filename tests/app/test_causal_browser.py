@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.app.browsing import until_idle
 from tests.app.causal_tables import write_run
 
 RUN = "aaaaaaaaaaa1"
@@ -19,6 +20,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def click(page: Page, place: Locator) -> None:
+    until_idle(place.page)
     place.scroll_into_view_if_needed()
     box = place.bounding_box()
     assert box

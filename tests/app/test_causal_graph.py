@@ -1,7 +1,6 @@
 """The page Causal graph on finished, failed and running runs of multimodal_causal, against a real engine."""
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import streamlit as st
 from engine.client import Client
 from tests.app.causal_tables import engine_on, write_run
 from tests.app.pages import figures, labels, open_page, text_of
+from tests.conftest import eventually
 
 WORLD, REAL, FAILED, LARGE = "aaaaaaaaaaa1", "bbbbbbbbbbb1", "ccccccccccc1", "ddddddddddd1"
 ENDLESS = {"subspace_steps": 200_000, "n_samples": 500, "baselines": False, "n_bootstraps": 0}
@@ -171,9 +171,7 @@ class TestStates:
     def test_running_run_shows_its_progress(self, engine: Client) -> None:
         run = engine.submit("multimodal_causal", ENDLESS, [0])["id"]
         try:
-            deadline = time.monotonic() + 60
-            while engine.run(run)["progress"] is None and time.monotonic() < deadline:
-                time.sleep(0.2)
+            eventually(lambda: engine.run(run)["progress"], "it tells its progress")
             page = open_page("causal_graph", run=run)
             assert page.get("progress") and "subspace" in text_of(page)
         finally:

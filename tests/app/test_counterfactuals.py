@@ -1,7 +1,6 @@
 """The page Counterfactuals on runs of a world and of texts, failed and running ones, against a real engine."""
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from engine.client import Client, EngineError
 from tests.app.causal_tables import engine_on
 from tests.app.counterfactual_tables import write_run
 from tests.app.pages import array, figures, open_page, text_of, titled
+from tests.conftest import eventually
 from tests.counterfactual_text.conftest import TINY, TINY_TEXT, write_texts
 
 WORLD, TEXTS, FAILED = "aaaaaaaaaaa5", "bbbbbbbbbbb5", "ddddddddddd5"
@@ -182,10 +182,7 @@ class TestStates:
     def test_running_run_shows_its_curves(self, engine: Client) -> None:
         run = engine.submit("counterfactual_text", {**TINY, "n_steps": 8_000}, [0])["id"]
         try:
-            deadline = time.monotonic() + 60
-            while not any(row["kind"] == "log" for row in engine.events(run)["rows"]):
-                assert time.monotonic() < deadline and engine.run(run)["state"] in ("queued", "running")
-                time.sleep(0.2)
+            eventually(lambda: any(row["kind"] == "log" for row in engine.events(run)["rows"]), "it logs")
             page = open_page("counterfactuals", run=run)
             assert page.get("progress") and "on the seed's batches" in text_of(page)
             assert "KL of style" in str(figures(page))

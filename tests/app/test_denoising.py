@@ -1,6 +1,5 @@
 """The page Denoising on trained, imported, failed and running runs of sapo, against a real engine."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from engine.client import Client, EngineError
 from tests.app.causal_tables import engine_on
 from tests.app.denoising_tables import TINY, write_run
 from tests.app.pages import array, figures, labels, open_page, text_of, titled
+from tests.conftest import eventually
 from tests.sapo.test_foreign import CLEAN, DATA, FILLER, LLADA, REAL_D1, WRONG, d1, written
 
 TRAINED, SUDOKU, IMPORTED, FAILED = "aaaaaaaaaaa1", "bbbbbbbbbbb1", "ccccccccccc1", "ddddddddddd1"
@@ -217,22 +217,15 @@ class TestStates:
     def test_running_run_shows_its_progress_and_can_be_stopped(self, engine: Client) -> None:
         run = engine.submit("sapo", ENDLESS, [0])["id"]
         try:
-            until(lambda: any(row["kind"] == "log" for row in engine.events(run)["rows"]))
+            eventually(lambda: any(row["kind"] == "log" for row in engine.events(run)["rows"]), "it logs")
             page = open_page("denoising", run=run)
             assert page.get("progress")
             next(button for button in page.button if "Stop" in button.label).click().run()
-            until(lambda: engine.run(run)["state"] == "cancelled")
+            eventually(lambda: engine.run(run)["state"] == "cancelled", "it stops")
         finally:
             if engine.run(run)["state"] in ("queued", "running"):
                 engine.cancel(run)
                 engine.wait(run)
-
-
-def until(done: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.1)
 
 
 def test_first_visit_denoises_with_the_bundled_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

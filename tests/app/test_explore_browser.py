@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from engine import client as engine_client
+from tests.app.browsing import until_idle
 
 HOSTILE = [
     "<script>window.hacked = 1</script> and <img src=x onerror='window.hacked = 2'> stay as they are",
@@ -113,7 +114,7 @@ def test_a_lasso_is_in_the_link(address: str, page: Page, run: str) -> None:
     page.goto(f"{address}/map?runs={run}")
     plot = page.locator(".js-plotly-plot").first
     expect(plot.locator("canvas").first).to_be_visible()
-    page.wait_for_timeout(2000)
+    until_idle(page)
     box = plot.bounding_box()
     assert box
     points = [(0.15, 0.2), (0.75, 0.2), (0.75, 0.85), (0.15, 0.85), (0.15, 0.21)]

@@ -1,6 +1,5 @@
 """The page Extrapolation on finished, failed and running runs of extrapolation, against a real engine."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from engine.client import Client
 from tests.app.causal_tables import engine_on
 from tests.app.extrapolation_tables import write_run
 from tests.app.pages import array, figures, open_page, text_of, titled
+from tests.conftest import eventually
 from tests.extrapolation.conftest import TINY
 from tests.extrapolation.test_own import EVIL, vit, write_pictures
 
@@ -210,10 +210,7 @@ class TestStates:
     def test_running_run_shows_its_curves(self, engine: Client) -> None:
         run = engine.submit("extrapolation", {**TINY, "steps": 50_000}, [0])["id"]
         try:
-            deadline = time.monotonic() + 60
-            while not any(row["kind"] == "log" for row in engine.events(run)["rows"]):
-                assert time.monotonic() < deadline and engine.run(run)["state"] in ("queued", "running")
-                time.sleep(0.2)
+            eventually(lambda: any(row["kind"] == "log" for row in engine.events(run)["rows"]), "it logs")
             page = open_page("extrapolation", run=run)
             assert page.get("progress") and "adapted to alone" in text_of(page)
             assert "Classifier's loss" in str(figures(page))

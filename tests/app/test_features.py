@@ -48,7 +48,7 @@ def cards(engine: Client, run: str) -> str:
 
 
 def open_page(**query: str | list[str]) -> AppTest:
-    page = AppTest.from_file(str(HOME), default_timeout=60)
+    page = AppTest.from_file(str(HOME), default_timeout=180)
     for key, value in query.items():
         page.query_params[key] = value
     page.switch_page("views/features.py")

@@ -55,7 +55,7 @@ def section() -> None:
 
 
 def open_section() -> AppTest:
-    page = AppTest.from_function(section, default_timeout=60).run()
+    page = AppTest.from_function(section, default_timeout=180).run()
     assert not page.exception
     return page
 

@@ -56,14 +56,14 @@ def engine() -> Iterator[Client]:
             yield engine_client.connect(start=False)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(120)
             os.environ.pop("CONCORDANCE_HOME")
             if before is not None:
                 os.environ["CONCORDANCE_HOME"] = before
 
 
 def open_page(**query: str) -> AppTest:
-    page = AppTest.from_file(str(HOME), default_timeout=60)
+    page = AppTest.from_file(str(HOME), default_timeout=180)
     for key, value in query.items():
         page.query_params[key] = value
     page.switch_page("views/hierarchy.py")

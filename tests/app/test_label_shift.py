@@ -1,6 +1,5 @@
 """The page Label shift on finished, failed and running runs of label_shift, against a real engine."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from engine.client import Client
 from tests.app.causal_tables import engine_on
 from tests.app.label_shift_tables import write_run
 from tests.app.pages import array, figures, open_page, text_of, titled
+from tests.conftest import eventually
 from tests.label_shift.conftest import TINY
 
 FULL, LEAN, OWN, FAILED = "aaaaaaaaaaa3", "bbbbbbbbbbb3", "ccccccccccc3", "ddddddddddd3"
@@ -170,10 +170,7 @@ class TestStates:
     def test_running_run_shows_its_curves(self, engine: Client) -> None:
         run = engine.submit("label_shift", {**TINY, "rounds": 5_000, "decisions": 0}, [0])["id"]
         try:
-            deadline = time.monotonic() + 60
-            while not any(row["kind"] == "log" for row in engine.events(run)["rows"]):
-                assert time.monotonic() < deadline and engine.run(run)["state"] in ("queued", "running")
-                time.sleep(0.2)
+            eventually(lambda: any(row["kind"] == "log" for row in engine.events(run)["rows"]), "it logs")
             page = open_page("label_shift", run=run)
             assert page.get("progress") and figures(page) and "Trajectories, forecasts" in text_of(page)
             assert "forecast error KL" in str(figures(page))

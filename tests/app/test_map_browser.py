@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from engine import client as engine_client
+from tests.app.browsing import until_idle
 from tests.conftest import TINY_WORLD
 
 
@@ -25,6 +26,7 @@ def run(address: str) -> str:
 def show(page: Page, link: str) -> None:
     page.goto(link)
     expect(page.locator(".js-plotly-plot .gl-canvas").first).to_be_visible()
+    until_idle(page)
 
 
 def draw_lasso(page: Page, radius: float) -> None:

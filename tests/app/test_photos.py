@@ -74,6 +74,7 @@ def shots(address: str, page: Page) -> dict[str, Shot]:
         errors.clear()
         name = str(links.nth(place).get_attribute("href")).rpartition("/")[2] or "home"
         links.nth(place).click()
+        page.wait_for_url(re.compile(f"/{name.replace('home', '')}([?].*)?$"))
         found[name] = photograph(page)
         found[name].console = list(errors)
     return found

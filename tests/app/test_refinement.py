@@ -1,6 +1,5 @@
 """The page Refinement on finished, failed and running runs of sr2, against a real engine."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from engine.client import Client
 from tests.app.causal_tables import engine_on
 from tests.app.pages import figures, labels, open_page, text_of, titled
 from tests.app.reasoner_tables import MAZE, TINY, write_run
+from tests.conftest import eventually
 
 FULL, FORWARD, MAZES, FAILED = "aaaaaaaaaaa2", "bbbbbbbbbbb2", "ccccccccccc2", "ddddddddddd2"
 
@@ -192,12 +192,9 @@ class TestStates:
         assert page.error[0].value == "clues: 5 do not suit." and not page.metric
 
     def test_running_run_shows_its_curves(self, engine: Client) -> None:
-        run = engine.submit("sr2", {**TINY, "n_steps": 200_000, "n_test": 17}, [0])["id"]
+        run = engine.submit("sr2", {**TINY, "n_steps": 40_000, "n_test": 17}, [0])["id"]
         try:
-            deadline = time.monotonic() + 60
-            while not any(row["kind"] == "log" for row in engine.events(run)["rows"]):
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+            eventually(lambda: any(row["kind"] == "log" for row in engine.events(run)["rows"]), "it logs")
             page = open_page("refinement", run=run)
             assert page.get("progress") and "Boards, curves" in text_of(page)
             assert figures(page)[0]["layout"]["yaxis"]["title"]["text"] == "Training loss"

@@ -40,6 +40,7 @@ def said(page: Page, tmp_path: Path) -> list[str]:
 def test_maps_are_drawn_without_webgl_and_no_button_uploads_them(page: Page, said: list[str]) -> None:
     small, large = page.locator("figure").nth(0), page.locator("figure").nth(1)
     expect(small.locator(".scatterlayer path.point")).to_have_count(FEW)
+    expect(large.locator(".scatterlayer path.point").first).to_be_attached()
     assert MOST_POINTS / 2 <= large.locator(".scatterlayer path.point").count() <= MOST_POINTS
     expect(large).to_contain_text(f"At most {MOST_POINTS:,} of its {MANY:,} points")
     expect(small).not_to_contain_text("At most")

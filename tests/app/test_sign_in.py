@@ -65,7 +65,7 @@ def test_who_may_look_finds_launching_off_with_a_reason(
 
 
 def test_a_visitor_sees_nothing_before_signing_in(engine: Client) -> None:
-    page = AppTest.from_file(str(HOME), default_timeout=60)
+    page = AppTest.from_file(str(HOME), default_timeout=180)
     page.secrets["auth"] = {"client_id": "x"}
     page.run()
     assert not page.exception

@@ -68,7 +68,9 @@ def test_a_page_of_another_name_gets_no_session(address: str, port: int) -> None
             "Host": host,
             "Origin": f"http://{host}",
         }
-        with httpx.stream("GET", f"{address}/_stcore/stream", headers=handshake, trust_env=False) as answer:
+        with httpx.stream(
+            "GET", f"{address}/_stcore/stream", headers=handshake, trust_env=False, timeout=60
+        ) as answer:
             return answer.status_code
 
     assert opened(f"127.0.0.1:{port}") == opened(f"localhost:{port}") == 101

@@ -189,7 +189,7 @@ def test_page_says_so_when_the_engine_is_down(tmp_path: Path, monkeypatch: pytes
     import streamlit as st
 
     st.cache_resource.clear()
-    page = AppTest.from_file(str(HOME), default_timeout=60).run()
+    page = AppTest.from_file(str(HOME), default_timeout=180).run()
     assert "concordance up" in page.error[0].value
 
 

@@ -29,7 +29,7 @@ def page(field: str, value: Any) -> AppTest:
         described = {**schema["properties"][field], "unit": None, "description": "A field."}
         st.session_state["got"] = widget(field, described, value, "k", schema.get("$defs", {}))
 
-    return AppTest.from_function(script, args=(field, value, SCHEMA)).run()
+    return AppTest.from_function(script, default_timeout=180, args=(field, value, SCHEMA)).run()
 
 
 @pytest.mark.parametrize(

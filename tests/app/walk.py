@@ -22,7 +22,7 @@ from engine.client import Client
 from tests.app.browsing import error_of, until_idle
 from tests.app.conftest import FLAGS
 from tests.app.serving import free_port, served
-from tests.engine.test_ray import eventually
+from tests.conftest import eventually
 
 PAGES = (
     "causal-graph", "hierarchy", "counterfactuals", "extrapolation", "label-shift", "denoising", "refinement", "triplets",

@@ -16,8 +16,7 @@ from engine.errors import UserError
 from engine.executors import LocalExecutor, Worker
 from engine.scheduler import Scheduler
 from engine.store import Store
-from tests.conftest import TINY_WORLD
-from tests.engine.test_ray import eventually
+from tests.conftest import TINY_WORLD, eventually
 
 
 def test_a_worker_that_ended_leaves_no_zombie_once_the_next_starts(tmp_path: Path) -> None:

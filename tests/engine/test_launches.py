@@ -24,7 +24,7 @@ def home() -> Path:
 
 
 def states(client: Client, runs: list[dict[str, Any]], wanted: str) -> bool:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if all(client.run(run["id"])["state"] == wanted for run in runs):
             return True

@@ -9,9 +9,8 @@ import psutil
 from data.files import read_json
 from engine.client import Client
 from engine.studies import STUDIES
-from tests.conftest import TINY_WORLD
+from tests.conftest import TINY_WORLD, eventually
 from tests.engine.test_lifecycle import results, wait_for
-from tests.engine.test_ray import eventually
 from tests.training import InProcess
 
 CUT = {**TINY_WORLD, "n_gpus": 2, "n_steps": 400, "checkpoint_every": 50}
@@ -58,10 +57,10 @@ def test_parts_end_when_the_worker_is_killed_and_when_it_is_stopped(engine: Clie
     assert len(parts) == 1
     os.kill(worker, signal.SIGKILL)
     assert engine.wait(run_id)["state"] == "interrupted"
-    assert psutil.wait_procs(parts, timeout=10)[1] == []
+    assert psutil.wait_procs(parts, timeout=60)[1] == []
     engine.resume(run_id)
     eventually(lambda: read_json(state)["pid"] != worker and others(read_json(state)["pid"]), "it resumed")
     parts = others(read_json(state)["pid"])
     engine.cancel(run_id)
     assert engine.wait(run_id)["state"] == "cancelled"
-    assert psutil.wait_procs(parts, timeout=10)[1] == []
+    assert psutil.wait_procs(parts, timeout=60)[1] == []

@@ -4,7 +4,6 @@ import os
 import secrets
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
@@ -19,7 +18,7 @@ from engine import client as engine_client
 from engine.client import Client, EngineError
 from engine.errors import UserError
 from engine.executors import LocalExecutor
-from tests.conftest import TINY_WORLD
+from tests.conftest import TINY_WORLD, eventually
 from tests.engine.test_lifecycle import results
 
 pytestmark = [
@@ -75,14 +74,6 @@ class Nodes:
         while self.stopped:
             with suppress(ProcessLookupError):
                 os.kill(self.stopped.pop(), signal.SIGCONT)
-
-
-def eventually(check: Callable[[], Any], what: str, seconds: float = 300) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-    return found
 
 
 @pytest.fixture(scope="module")

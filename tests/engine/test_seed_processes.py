@@ -20,7 +20,7 @@ from engine.run import Run, Stopped
 from engine.studies import STUDIES
 from engine.studies.base import parse_config
 from engine.studies.seeds import SeedSession, Threads
-from tests.engine.test_ray import eventually
+from tests.conftest import eventually
 
 SEEDS = [0, 1, 2]
 

@@ -16,7 +16,7 @@ NAMES = [claim.name for claim in STUDIES[STUDY].claims]
 
 def concordance(*words: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "engine.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, capture_output=True, text=True, timeout=200)
 
 
 def test_a_named_claim_queues_its_own_runs_only(engine: Client) -> None:

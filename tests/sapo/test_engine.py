@@ -3,17 +3,16 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 from typer.testing import CliRunner
 
 from data.paths import state_dir
 from engine.cli import app
 from engine.client import Client
+from tests.conftest import eventually
 from tests.sapo.conftest import TINY, train
 from tests.sapo.test_foreign import CLEAN, DATA, FILLER, REAL_D1, WRONG, d1, written
 from tests.training import results
@@ -24,9 +23,9 @@ SMALL: dict[str, Any] = {**TINY, "arms": "diffu_grpo,sapo", "base_steps": 300}
 def test_a_killed_run_resumes_to_the_same_bytes(engine: Client, tmp_path: Path) -> None:
     run = engine.submit("sapo", SMALL, [0, 1])["id"]
     folder = state_dir() / "runs" / run
-    until(lambda: list((folder / "checkpoints").glob("step-*")))
+    eventually(lambda: list((folder / "checkpoints").glob("step-*")), "it checkpoints")
     os.kill(json.loads((folder / "state.json").read_text())["pid"], signal.SIGKILL)
-    until(lambda: engine.run(run)["state"] == "interrupted")
+    eventually(lambda: engine.run(run)["state"] == "interrupted", "its end is noticed")
     engine.resume(run)
     assert engine.wait(run)["state"] == "done"
     assert any("Resuming" in row.get("text", "") for row in engine.events(run)["rows"])
@@ -75,11 +74,3 @@ def test_a_broken_file_is_refused_by_its_line(engine: Client, tmp_path: Path) ->
     told = CliRunner().invoke(app, ["import-generations", str(path)])
     assert told.exit_code == 2 and "a.json, line 2" in told.output
     assert psutil.pid_exists(engine.health()["pid"])
-
-
-def until(done: Any, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > deadline:
-            pytest.fail("it took too long")
-        time.sleep(0.05)
