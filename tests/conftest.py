@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("CONCORDANCE_THREADS", "1")  # two tests share two cores
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from engine import client as engine_client
 from engine.language_model import prepare_bundled
@@ -29,6 +30,10 @@ def eventually(check: Callable[[], Any], what: str, seconds: float = 300) -> Any
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
     return found
+
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,7 +39,7 @@ def chain(names: list[str], **attributes: object) -> nx.DiGraph:
     return graph
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(names_strategy)
 @example(HOSTILE)
 def test_an_edge_list_is_read_as_it_was_written(names: list[str]) -> None:
@@ -51,7 +51,7 @@ def test_an_edge_list_is_read_as_it_was_written(names: list[str]) -> None:
         assert set(found.edges) == set(graph.edges)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(names_strategy)
 @example(HOSTILE)
 def test_graphml_is_read_as_it_was_written(names: list[str]) -> None:

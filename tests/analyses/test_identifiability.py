@@ -32,7 +32,7 @@ def test_correlations_are_those_of_numpy() -> None:
     np.testing.assert_allclose(correlations(a, b), np.corrcoef(a.T, b.T)[:3, 3:])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes, seeds, st.sampled_from(["pearson", "spearman"]))
 def test_order_sign_and_scale_do_not_matter(d: int, seed: int, method: str) -> None:
     rng = np.random.default_rng(seed)
@@ -49,7 +49,7 @@ def test_order_sign_and_scale_do_not_matter(d: int, seed: int, method: str) -> N
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes, seeds)
 def test_spearman_is_invariant_to_monotone_maps_and_pearson_is_not(d: int, seed: int) -> None:
     true = gaussian(60, d, seed)
@@ -144,7 +144,7 @@ def test_block_r2_tells_the_two_directions_apart() -> None:
     assert block_r2(more, true, np.random.default_rng(0)) == pytest.approx(2 / 3, abs=0.04)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seeds)
 def test_block_r2_does_not_depend_on_order_sign_or_units(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from engine.client import Client, EngineError
 from engine.pooling import pooled_weights, shared_features
-from tests.conftest import TINY_WORLD
+from tests.conftest import TINY_WORLD, eventually
 from tests.engine.test_lifecycle import results, wait_for
 
 STUDY = "sae_consistency"
@@ -54,11 +54,12 @@ def test_a_killed_launch_is_resumed_as_one(engine: Client) -> None:
     assert states(engine, runs, "interrupted")
     engine.resume(runs[1]["id"])
     assert states(engine, runs, "running")
-    wait_for(engine, runs[0]["id"], 600)
-    texts = [
-        row["text"] for run in runs for row in engine.events(run["id"])["rows"] if row["kind"] == "message"
-    ]
-    assert sum(text.startswith("Resuming from step") for text in texts) == 2
+
+    def resumed(run: dict[str, Any]) -> bool:
+        rows = engine.events(run["id"])["rows"]
+        return any(row.get("text", "").startswith("Resuming from step") for row in rows)
+
+    eventually(lambda: all(map(resumed, runs)), "both go on")
     engine.cancel(runs[0]["id"])
     assert states(engine, runs, "cancelled")
 

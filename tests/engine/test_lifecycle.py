@@ -97,7 +97,7 @@ def test_a_queued_run_shows_its_place_and_cancels_at_once(engine: Client) -> Non
 def test_killed_worker_is_interrupted_and_resumes_to_identical_bytes(
     engine: Client, home: Path, tmp_path: Path
 ) -> None:
-    config = {**TINY_WORLD, "n_steps": 1500, "checkpoint_every": 100}
+    config = {**TINY_WORLD, "n_steps": 6000, "checkpoint_every": 100}
     run_id = engine.submit("sae_consistency", config, [0, 1])["id"]
     wait_for(engine, run_id, 350)
     os.kill(read_json(home / "runs" / run_id / "state.json")["pid"], signal.SIGKILL)

@@ -40,9 +40,9 @@ class Counter:
         return self.step, self.end
 
     def advance(self) -> None:
-        if self.fails == "setting" and self.step == 3:
+        if self.fails == "setting" and self.step == 100:
             raise UserError("learning_rate", "lower it.")
-        if self.fails == "code" and self.step == 3:
+        if self.fails == "code" and self.step == 100:
             raise ZeroDivisionError("by nought")
         if self.fails == "killed" and self.step == 3:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -105,7 +105,7 @@ def test_a_wish_to_stop_reaches_them_and_what_they_did_is_kept(tmp_path: Path) -
 
     def progress(done: float, total: float, stage: str) -> None:
         report(done, total, stage)
-        session.run.should_stop = done > 20
+        session.run.should_stop = done > 200
 
     session.run.progress = progress  # type: ignore[method-assign]
     with pytest.raises(Stopped):

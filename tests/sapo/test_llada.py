@@ -11,7 +11,7 @@ import pytest
 from data.paths import state_dir
 from engine import environments
 from engine.client import Client
-from tests.sapo.test_engine import until
+from tests.conftest import eventually
 from tests.sapo.tiny_models import LARGE, tiny_llada
 from tests.training import results
 
@@ -27,9 +27,9 @@ def test_it_trains_in_its_environment_and_resumes_to_the_same_bytes(engine: Clie
     }  # fmt: skip
     run = engine.submit("sapo", config, [0])["id"]
     folder = state_dir() / "runs" / run
-    until(lambda: list((folder / "checkpoints").glob("step-*")))
+    eventually(lambda: list((folder / "checkpoints").glob("step-*")), "it checkpoints")
     os.kill(json.loads((folder / "state.json").read_text())["pid"], signal.SIGKILL)
-    until(lambda: engine.run(run)["state"] == "interrupted")
+    eventually(lambda: engine.run(run)["state"] == "interrupted", "its end is noticed")
     engine.resume(run)
     assert engine.wait(run)["state"] == "done"
     rows = engine.events(run)["rows"]
