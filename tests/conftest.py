@@ -32,7 +32,9 @@ def eventually(check: Callable[[], Any], what: str, seconds: float = 300) -> Any
     return found
 
 
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "patient", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("patient")
 
 

@@ -138,7 +138,8 @@ def test_a_counterfactual_abducts_and_calls_the_inverse(monkeypatch: pytest.Monk
 class TestInfluence:
     def test_it_is_the_jacobian_times_the_spread(self) -> None:
         model = learner().model.double()
-        z, spread = torch.randn(5, 6).double(), torch.tensor([1.0, 2, 0.5, 1, 3, 0.1]).double()
+        z = torch.randn(5, 6, generator=torch.Generator().manual_seed(0)).double()
+        spread = torch.tensor([1.0, 2, 0.5, 1, 3, 0.1]).double()
         found = influence(model.decoder, z, spread, torch.zeros(5, 16).double())
         for row in range(5):
             exact = torch.autograd.functional.jacobian(lambda one: model.decoder(one[None])[0], z[row])

@@ -306,8 +306,8 @@ def test_a_client_that_hangs_up_frees_the_lab_for_the_next(lab: Lab, run: str) -
 
 def test_time_limit_and_crash_are_told_and_recovered_from(lab: Lab, run: str) -> None:
     request = {"run": run, "seed": 0, "prompt": PROMPT, "n_generate": 128}
-    *_, last = lab.ask({**request, "timeout_s": 0.3})
-    assert last["kind"] == "error" and last["field"] == "timeout_s" and "0.3 s" in last["text"]
+    *_, last = lab.ask({**request, "timeout_s": 0.05})
+    assert last["kind"] == "error" and last["field"] == "timeout_s" and "0.05 s" in last["text"]
     assert lab.child_id is None
     events = lab.ask(request)
     assert any(event["kind"] == "text" for event in events)
@@ -373,4 +373,4 @@ def test_the_child_ends_with_its_engine_and_when_idle(tmp_path: Path) -> None:
     idle, orphan = _Child(tmp_path, 0.1), _Child(tmp_path, 60)
     assert orphan.process.stdin
     orphan.process.stdin.close()
-    assert idle.process.wait(30) == orphan.process.wait(30) == 0
+    assert idle.process.wait(120) == orphan.process.wait(120) == 0

@@ -124,7 +124,7 @@ def test_identity_follows_the_weights(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(2)}, tmp_path / "model.safetensors")
     first = model_identity(str(tmp_path))
     assert model_identity(str(tmp_path)) == first
-    save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors")
+    save_file({"w": torch.ones(3)}, tmp_path / "model.safetensors")
     assert model_identity(str(tmp_path)) != first
 
 

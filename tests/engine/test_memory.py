@@ -185,12 +185,12 @@ def test_a_gpu_that_others_fill_is_told_in_a_sentence(
 def test_what_does_not_fit_of_a_grid_or_a_sweep_is_told_once(
     engine: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    grid = cli._grid(TINY_WORLD, ["k=1,2", "batch_size=128,400000000"])
+    grid = cli._grid(TINY_WORLD, ["k=1,2", "batch_size=128,4000000000"])
     cli._warn_of_memory(engine, "sae_consistency", grid, [0], 0)
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1 and told[0].startswith("Warning: batch_size: about ")
-    assert told[0].endswith("(k=1 batch_size=400000000; k=2 batch_size=400000000)")
-    swept = cli._swept(engine, "sae_consistency", "k", {**TINY_WORLD, "batch_size": 400_000_000})
+    assert told[0].endswith("(k=1 batch_size=4000000000; k=2 batch_size=4000000000)")
+    swept = cli._swept(engine, "sae_consistency", "k", {**TINY_WORLD, "batch_size": 4_000_000_000})
     cli._warn_of_memory(engine, "sae_consistency", swept, [0], 0)
     told = capsys.readouterr().err.splitlines()
     assert len(swept) == 5 and len(told) == 1 and told[0].endswith("fits, by the same estimate.")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -18,18 +19,20 @@ CUT = {**TINY_WORLD, "n_gpus": 2, "n_steps": 400, "checkpoint_every": 50}
 
 def others(pid: int) -> list[psutil.Process]:
     """The processes that hold parts of a worker's dictionaries."""
-    return [
-        child
-        for child in psutil.Process(pid).children()
-        if "sae_consistency.part" in " ".join(child.cmdline())
-    ]
+    found = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.Error):  # it ended meanwhile
+            if "sae_consistency.part" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_a_killed_part_interrupts_the_run_which_resumes_to_identical_bytes(
     engine: Client, tmp_path: Path
 ) -> None:
     home = Path(os.environ["CONCORDANCE_HOME"])
-    run_id = engine.submit("sae_consistency", CUT, [0])["id"]
+    config = {**CUT, "n_steps": 1500}
+    run_id = engine.submit("sae_consistency", config, [0])["id"]
     wait_for(engine, run_id, 60)
     worker = read_json(home / "runs" / run_id / "state.json")["pid"]
     (part,) = others(worker)
@@ -39,7 +42,7 @@ def test_a_killed_part_interrupts_the_run_which_resumes_to_identical_bytes(
     assert not psutil.pid_exists(worker)
     engine.resume(run_id)
     assert engine.wait(run_id)["state"] == "done"
-    InProcess(STUDIES["sae_consistency"]).train(tmp_path / "runs" / run_id, CUT, [0])
+    InProcess(STUDIES["sae_consistency"]).train(tmp_path / "runs" / run_id, config, [0])
     expected = results(tmp_path, run_id)
     found = results(home, run_id)
     same = [name for name in expected if name.startswith("saes/") and name.endswith(".safetensors")]

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed"),
     pytest.mark.timeout(900),
 ]
-CONFIG = {**TINY_WORLD, "n_steps": 6000, "checkpoint_every": 100}
+CONFIG = {**TINY_WORLD, "n_steps": 12_000, "checkpoint_every": 100}
 ENDLESS = {**CONFIG, "k": 3, "n_steps": 200_000}
 SEEDS = [0, 1]
 PATIENT = {

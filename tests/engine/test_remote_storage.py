@@ -53,9 +53,9 @@ def test_a_table_written_anew_before_there_was_a_manifest_reaches_storage(tmp_pa
     home, storage = tmp_path / "node", RemoteStorage(url)
     write(home, TABLE, "first")
     storage.push(home, RUN)
-    finish(home, "later")
+    finish(home, "later on")
     storage.push(home, RUN)
-    assert read(tmp_path / "storage") == ("later", [])
+    assert read(tmp_path / "storage") == ("later on", [])
 
 
 def test_a_table_that_did_not_change_is_sent_once(tmp_path: Path, url: str) -> None:

@@ -109,7 +109,7 @@ def test_the_thread_outlives_any_error_and_prints_it_once(
     assert not scheduler.is_moving
     scheduler.start()
     for _ in range(3):
-        assert calls.acquire(timeout=5)
+        assert calls.acquire(timeout=60)
     assert scheduler.is_moving
     scheduler.shutdown()
     assert capsys.readouterr().err.count("KeyError: 'kind'") == 1

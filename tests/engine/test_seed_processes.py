@@ -137,15 +137,15 @@ def test_one_that_is_killed_takes_the_run_with_it(tmp_path: Path) -> None:
     session.learners[0].fails = "killed"
     run = get_context("fork").Process(target=session.train)
     run.start()
-    run.join(30)
+    run.join(120)
     assert run.exitcode == -signal.SIGKILL
-    eventually(lambda: not any(map(psutil.pid_exists, pids(tmp_path))), "the other ended", 30)
+    eventually(lambda: not any(map(psutil.pid_exists, pids(tmp_path))), "the other ended")
 
 
 def test_they_end_when_the_run_is_killed(tmp_path: Path) -> None:
     run = get_context("fork").Process(target=make_session(tmp_path, 10_000).train)
     run.start()
-    eventually(lambda: len(pids(tmp_path)) == 2, "two seeds began", 30)
+    eventually(lambda: len(pids(tmp_path)) == 2, "two seeds began")
     run.kill()
     run.join()
-    eventually(lambda: not any(map(psutil.pid_exists, pids(tmp_path))), "they ended", 30)
+    eventually(lambda: not any(map(psutil.pid_exists, pids(tmp_path))), "they ended")

@@ -159,11 +159,11 @@ def test_a_name_of_a_with_is_its_own_and_a_table_stays_a_table(files: dict[str, 
 
 
 ENDLESS = [
-    ("SELECT count(*) FROM range(1000000000000)", 0.2, "longer than"),
-    ("SELECT sum(a.range * b.range) FROM range(100000000) a, range(100000000) b", 0.2, "longer than"),
+    ("SELECT count(*) FROM range(1000000000000)", 1.0, "longer than"),
+    ("SELECT sum(a.range * b.range) FROM range(100000000) a, range(100000000) b", 1.0, "longer than"),
     (
         "WITH RECURSIVE t(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM t) SELECT max(x) FROM t",
-        0.2,
+        1.0,
         "longer than",
     ),
     ("SELECT repeat('x', 1000000) FROM range(100)", 200, "larger than 64 MB"),

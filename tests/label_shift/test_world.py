@@ -77,8 +77,8 @@ class TestWholeDeployment:
         self, own: Deployment, mixed: list[Deployment]
     ) -> None:
         assert error(own, TAU) < 0.02
-        assert np.mean([error(one, ADAPTER) for one in mixed]) < 0.02
-        assert min(error(one, TAU) for one in mixed) > 0.2
+        fits = min(error(one, TAU) for one in mixed)
+        assert fits > 0.2 and np.mean([error(one, ADAPTER) for one in mixed]) < fits / 5
 
     def test_persistence_is_worse_than_nothing(self, own: Deployment) -> None:
         """The loop oscillates: the class that was met becomes easy, and the mass moves on."""

@@ -70,7 +70,8 @@ def test_a_stored_zero_is_no_activation() -> None:
 def test_collected_codes_are_the_dense_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH", 64)
     rows = np.random.default_rng(0).standard_normal((150, 8)).astype(np.float32)
-    sae = TopCode(torch.randn(20, 8), torch.randn(20, 8), 3)
+    encoder, decoder = torch.randn(2, 20, 8, generator=torch.Generator().manual_seed(0))
+    sae = TopCode(encoder, decoder, 3)
     wanted = sae.encode(torch.from_numpy(rows)).numpy()
     for limit in (None, 100):
         found = sparse_codes(sae, MemoryRows(rows), "cpu", limit)

@@ -13,7 +13,7 @@ from engine.studies.sae_consistency.parts import CutTrainer, Parts
 from engine.studies.sae_consistency.saes import ARCHITECTURES, Sae
 from engine.studies.sae_consistency.trainer import Trainer
 
-D_IN, BATCH, STEPS = 12, 64, 40
+D_IN, BATCH, STEPS = 12, 64, 20
 Settings = dict[str, object]
 
 

@@ -17,7 +17,7 @@ from tests.sapo.conftest import TINY, train
 from tests.sapo.test_foreign import CLEAN, DATA, FILLER, REAL_D1, WRONG, d1, written
 from tests.training import results
 
-SMALL: dict[str, Any] = {**TINY, "arms": "diffu_grpo,sapo", "base_steps": 300}
+SMALL: dict[str, Any] = {**TINY, "arms": "diffu_grpo,sapo", "base_steps": 600}
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(engine: Client, tmp_path: Path) -> None:

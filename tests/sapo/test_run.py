@@ -29,7 +29,7 @@ def test_every_table_is_there_and_sound(tiny_run: Path) -> None:
 
 def test_a_resumed_run_has_the_same_bytes(tiny_run: Path, tmp_path: Path) -> None:
     stops = train_with_stops(tmp_path / "tiny", TINY, [0, 1], every=2)
-    assert stops >= 8
+    assert stops >= 2
     assert results(tmp_path / "tiny") == results(tiny_run)
 
 

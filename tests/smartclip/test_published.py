@@ -213,21 +213,23 @@ def test_a_run_goes_on_from_published_weights(transformers_folder: Path, tmp_pat
 
 
 class Payload:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         import os
 
-        return os.system, ("touch /tmp/concordance-clip-payload",)
+        return os.system, (f"touch {self.marker}",)
 
 
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
-    marker = Path("/tmp/concordance-clip-payload")
-    marker.unlink(missing_ok=True)
-    torch.save({"visual.proj": Payload()}, tmp_path / "zipped.pt")
+    marker = tmp_path / "marker"
+    torch.save({"visual.proj": Payload(marker)}, tmp_path / "zipped.pt")
     with pytest.raises(UserError) as refused:
         converted(find_clip(str(tmp_path / "zipped.pt")))
     assert refused.value.field == "clip" and "zipped.pt" in refused.value.message
     for name, content in (
-        ("pickled.pt", pickle.dumps({"visual.proj": Payload()})),
+        ("pickled.pt", pickle.dumps({"visual.proj": Payload(marker)})),
         ("plain.pt", b"no weights at all"),
     ):
         (tmp_path / name).write_bytes(content)
